@@ -1,0 +1,96 @@
+import { createRequire } from 'node:module'
+import type { ModelConfig, TensorRef } from '../model/model-description.js'
+
+/** The native addon, whole. Nothing else loads it; these types are the border to C++. */
+export interface Addon {
+  cpuFeatures(): CpuFeatures
+  /** Threads the pool takes by default: physical cores the process may use. */
+  defaultNumThreads(): number
+  /**
+   * Maps the files, repacks every weight, takes all memory. Rejects with an Error that names the
+   * tensor, the value and the limit. `onProgress` gets bytes done, at most 50 times a second.
+   */
+  loadModel(spec: NativeModelSpec, onProgress: (numBytesDone: number) => void): Promise<NativeModel>
+}
+
+export interface CpuFeatures {
+  /** The widest set the kernels will use: 'avx512' | 'avx2' | 'neon' | 'portable'. */
+  readonly kernels: string
+  readonly names: readonly string[]
+}
+
+export interface NativeModelSpec {
+  readonly config: ModelConfig
+  readonly files: readonly { readonly path: string; readonly byteLength: number }[]
+  readonly tensors: readonly TensorRef[]
+  readonly numThreads: number
+  readonly numBlocks: number
+  readonly blockSize: number
+  readonly kvCacheType: 'float16' | 'float32'
+  readonly maxTokensPerStep: number
+  readonly maxSequences: number
+  readonly maxBlocksPerSequence: number
+  /** Sparse logit adjustments a step may carry. */
+  readonly maxAdjustments: number
+}
+
+/** A loaded model. Calls other than `step` must not be made while a step runs. */
+export interface NativeModel {
+  /** Two batches that alternate: step n reads stepBatches[n % 2], counted from 0. */
+  readonly stepBatches: readonly [StepBatchViews, StepBatchViews]
+  /** Bytes by purpose: weights, kvCache, workspace, sampler. */
+  readonly memory: Readonly<Record<'weights' | 'kvCache' | 'workspace' | 'sampler', number>>
+  /**
+   * Runs one step over the next batch and resolves when its results are in the views. Decodes come
+   * first: sequences [0, numDecodes) have one token each. Rejects only on a broken invariant.
+   */
+  step(numSequences: number, numTokens: number, numDecodes: number): Promise<void>
+  /**
+   * Sets the token counts the penalties read: which ids the prompt holds, how often the output
+   * has each. tokenIds[0, numPromptTokens) is the prompt. Called at admission and after preemption.
+   */
+  fillSamplerSlot(slot: number, tokenIds: Int32Array, numPromptTokens: number): void
+  /** Writes every KV block once, so that later steps meet no page faults (and RSS is honest). */
+  touchKvCache(): void
+  close(): void
+}
+
+/**
+ * Typed arrays over native memory; lengths in architecture.md, "TypeScript to C++".
+ * A result of NaN logits is sampledTokenIds[i] = -1: that sequence fails, alone.
+ */
+export interface StepBatchViews {
+  // per token, maxTokensPerStep
+  readonly tokenIds: Int32Array
+  readonly positions: Int32Array
+  readonly slotMapping: Int32Array
+  // per sequence, maxSequences (queryStarts one more; blockTables x maxBlocksPerSequence)
+  readonly samplerSlots: Int32Array
+  readonly sampleRows: Uint8Array
+  readonly queryStarts: Int32Array
+  readonly contextLens: Int32Array
+  readonly blockTables: Int32Array
+  readonly temperatures: Float32Array
+  readonly topPs: Float32Array
+  readonly minPs: Float32Array
+  readonly repetitionPenalties: Float32Array
+  readonly frequencyPenalties: Float32Array
+  readonly presencePenalties: Float32Array
+  readonly topKs: Int32Array
+  readonly choices: Int32Array
+  readonly seedsLow: Uint32Array
+  readonly seedsHigh: Uint32Array
+  // adjustments: biasStarts maxSequences + 1, the others maxAdjustments
+  readonly biasStarts: Int32Array
+  readonly biasTokenIds: Int32Array
+  readonly biasValues: Float32Array
+  // results, per sequence
+  readonly sampledTokenIds: Int32Array
+}
+
+/** Loads the addon; the only place that knows where the file is. */
+export function loadAddon(): Addon {
+  const require = createRequire(import.meta.url)
+  // dist/engine/core/addon.js -> the project's root
+  return require('../../../build/native/Release/kvasir.node') as Addon
+}

@@ -1,0 +1,72 @@
+/** What can go wrong with a request once its JSON is well formed. The server maps these to HTTP. */
+export type EngineErrorCode =
+  | 'context_length_exceeded'
+  | 'invalid_prompt'
+  | 'invalid_template_input'
+  | 'server_overloaded'
+  | 'model_loading'
+  | 'shutting_down'
+  | 'engine_failed'
+
+/**
+ * An error the caller can act on. Broken invariants are plain Errors instead: nobody should catch
+ * those, and the process should not serve another request after one.
+ */
+export class EngineError extends Error {
+  override readonly name = 'EngineError'
+  readonly code: EngineErrorCode
+  /** Numbers a client may want, in the wire's snake_case (n_prompt_tokens, n_ctx). */
+  readonly details: Readonly<Record<string, number>>
+
+  constructor(
+    code: EngineErrorCode,
+    message: string,
+    details: Readonly<Record<string, number>> = {},
+    options?: ErrorOptions,
+  ) {
+    super(message, options)
+    this.code = code
+    this.details = details
+  }
+}
+
+/** The text keeps "maximum context length is N tokens": client libraries match on it. */
+export function contextLengthExceeded(numPromptTokens: number, maxContextLen: number): EngineError {
+  return new EngineError(
+    'context_length_exceeded',
+    `This model's maximum context length is ${maxContextLen} tokens and the prompt has ` +
+      `${numPromptTokens}. Shorten it by at least ${numPromptTokens - maxContextLen + 1} tokens.`,
+    { n_prompt_tokens: numPromptTokens, n_ctx: maxContextLen },
+  )
+}
+
+export function invalidPrompt(message: string): EngineError {
+  return new EngineError('invalid_prompt', message)
+}
+
+/** The template's own words, for example "roles must alternate". */
+export function invalidTemplateInput(templateMessage: string): EngineError {
+  return new EngineError(
+    'invalid_template_input',
+    `The model's chat template refused these messages: ${templateMessage}`,
+  )
+}
+
+export function serverOverloaded(numQueued: number, maxQueued: number): EngineError {
+  return new EngineError(
+    'server_overloaded',
+    `The queue holds ${numQueued} of at most ${maxQueued} requests. Try again in a moment.`,
+  )
+}
+
+export function modelLoading(): EngineError {
+  return new EngineError('model_loading', 'The model is still being loaded. Try again in a moment.')
+}
+
+export function shuttingDown(): EngineError {
+  return new EngineError('shutting_down', 'The server is shutting down and takes no new requests.')
+}
+
+export function engineFailed(message: string, options?: ErrorOptions): EngineError {
+  return new EngineError('engine_failed', message, {}, options)
+}
