@@ -1,0 +1,171 @@
+import { FieldReader, FieldWriter, FrameError } from './frame-layout.js'
+import { maxLogitBiases, type SamplingParams } from './sampling-params.js'
+
+/** What the front tells the core. */
+export type ToCore =
+  | { readonly kind: 'start'; readonly spec: StartSpec }
+  | { readonly kind: 'submit'; readonly submission: Submission }
+  | { readonly kind: 'abort'; readonly id: number }
+  | { readonly kind: 'inspect'; readonly id: number }
+
+/** Sent once, first. `null` leaves the choice to the core. */
+export interface StartSpec {
+  readonly modelPath: string
+  /** What the front read; the core refuses files that have changed since. */
+  readonly digest: string
+  readonly kvCacheType: 'float16' | 'float32'
+  readonly kvCacheBytes: number | null
+  readonly numThreads: number | null
+  readonly maxTokensPerStep: number
+  readonly maxSequences: number
+}
+
+/** One sequence to generate, with every default filled in. */
+export interface Submission {
+  /** Ours, never the client's: a counter from 1, below 2^53. */
+  readonly id: number
+  readonly tenant: number
+  readonly sampling: Omit<SamplingParams, 'logitBias'>
+  readonly maxTokens: number
+  readonly minTokens: number
+  readonly ignoreEos: boolean
+  readonly promptTokenIds: Int32Array
+  readonly stopTokenIds: Int32Array
+  /** Same length as biasValues. */
+  readonly biasTokenIds: Int32Array
+  readonly biasValues: Float32Array
+}
+
+/** Far more end-of-sequence tokens than any model names. */
+export const maxStopTokens = 64
+
+const frameType = { start: 1, submit: 2, abort: 3, inspect: 4 } as const
+const fixedSubmitBytes = 8 * 2 + 8 + 8 * 7 + 4 * 2 + 1 + 4 * 3
+
+export function encodeStart(spec: StartSpec): Buffer {
+  const json = Buffer.from(JSON.stringify(spec))
+  return new FieldWriter(frameType.start, json.length).bytes(json).finish()
+}
+
+export function encodeSubmit(submission: Submission): Buffer {
+  const { sampling, promptTokenIds, stopTokenIds, biasTokenIds, biasValues } = submission
+  const arraysBytes =
+    promptTokenIds.byteLength +
+    stopTokenIds.byteLength +
+    biasTokenIds.byteLength +
+    biasValues.byteLength
+  return new FieldWriter(frameType.submit, fixedSubmitBytes + arraysBytes)
+    .f64(submission.id)
+    .f64(submission.tenant)
+    .u64(sampling.seed)
+    .f64(sampling.temperature)
+    .f64(sampling.topP)
+    .f64(sampling.topK)
+    .f64(sampling.minP)
+    .f64(sampling.repetitionPenalty)
+    .f64(sampling.frequencyPenalty)
+    .f64(sampling.presencePenalty)
+    .u32(submission.maxTokens)
+    .u32(submission.minTokens)
+    .u8(submission.ignoreEos ? 1 : 0)
+    .u32(promptTokenIds.length)
+    .u32(stopTokenIds.length)
+    .u32(biasTokenIds.length)
+    .bytes(promptTokenIds)
+    .bytes(stopTokenIds)
+    .bytes(biasTokenIds)
+    .bytes(biasValues)
+    .finish()
+}
+
+export function encodeAbort(id: number): Buffer {
+  return new FieldWriter(frameType.abort, 8).f64(id).finish()
+}
+
+export function encodeInspect(id: number): Buffer {
+  return new FieldWriter(frameType.inspect, 8).f64(id).finish()
+}
+
+/** Throws FrameError unless the payload is exactly one message of that type. */
+export function decodeToCore(type: number, payload: Buffer): ToCore {
+  const fields = new FieldReader(payload)
+  switch (type) {
+    case frameType.start:
+      return { kind: 'start', spec: decodeStart(fields.text()) }
+    case frameType.submit:
+      return { kind: 'submit', submission: decodeSubmit(fields) }
+    case frameType.abort:
+      return { kind: 'abort', id: decodeId(fields) }
+    case frameType.inspect:
+      return { kind: 'inspect', id: decodeId(fields) }
+    default:
+      throw new FrameError(`No frame to the core has type ${type}.`)
+  }
+}
+
+function decodeId(fields: FieldReader): number {
+  const id = fields.integer()
+  fields.end()
+  return id
+}
+
+function decodeSubmit(fields: FieldReader): Submission {
+  const id = fields.integer()
+  const tenant = fields.integer()
+  const sampling = {
+    seed: fields.u64(),
+    temperature: fields.f64(),
+    topP: fields.f64(),
+    topK: fields.f64(),
+    minP: fields.f64(),
+    repetitionPenalty: fields.f64(),
+    frequencyPenalty: fields.f64(),
+    presencePenalty: fields.f64(),
+  }
+  const limits = { maxTokens: fields.u32(), minTokens: fields.u32(), ignoreEos: fields.flag() }
+  const numPromptTokens = fields.u32()
+  const numStopTokens = fields.u32()
+  const numBiases = fields.u32()
+  if (numStopTokens > maxStopTokens || numBiases > maxLogitBiases) {
+    throw new FrameError(`A submission has ${numStopTokens} stop tokens and ${numBiases} biases.`)
+  }
+  const submission = {
+    id,
+    tenant,
+    sampling,
+    ...limits,
+    promptTokenIds: fields.int32s(numPromptTokens),
+    stopTokenIds: fields.int32s(numStopTokens),
+    biasTokenIds: fields.int32s(numBiases),
+    biasValues: fields.float32s(numBiases),
+  }
+  fields.end()
+  return submission
+}
+
+function decodeStart(json: string): StartSpec {
+  let spec: Partial<Record<keyof StartSpec, unknown>> | null
+  try {
+    spec = JSON.parse(json) as typeof spec
+  } catch (error) {
+    throw new FrameError('The start frame is not JSON.', { cause: error })
+  }
+  if (typeof spec !== 'object' || spec === null) {
+    throw new FrameError('The start frame is not an object.')
+  }
+  const isNumberOrNull = (value: unknown) => value === null || isCount(value)
+  const isValid =
+    typeof spec.modelPath === 'string' &&
+    typeof spec.digest === 'string' &&
+    (spec.kvCacheType === 'float16' || spec.kvCacheType === 'float32') &&
+    isNumberOrNull(spec.kvCacheBytes) &&
+    isNumberOrNull(spec.numThreads) &&
+    isCount(spec.maxTokensPerStep) &&
+    isCount(spec.maxSequences)
+  if (!isValid) throw new FrameError('The start frame lacks a field or has one of a wrong type.')
+  return spec as StartSpec
+}
+
+function isCount(value: unknown): boolean {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0
+}
