@@ -1,0 +1,252 @@
+import { assert } from './assert.js'
+import { BlockHash, rootParent } from './block-hash.js'
+import { FreeList } from './free-list.js'
+
+/**
+ * All KV blocks, each in exactly one of three sets:
+ *
+ *          take            publish (stays used)
+ *   free --------> used ---------------------------.
+ *     ^             | ^                            |
+ *     |   release   | |  share, or a prefix hit    | release of the last holder
+ *     +-------------+ +---------------- cached <---+
+ *     +------------------ evicted ---------+
+ *
+ *   free    holds nothing of use
+ *   used    in at least one block table; its reference count is the number of tables
+ *   cached  full, published under its key, in no table; kept until the room is needed
+ *
+ * A used block may be published too. Only published blocks are ever shared, and they are full, so
+ * no block is written while two tables hold it.
+ *
+ * Eviction takes the cached block that was released longest ago. Tables are released from their
+ * end, and whoever holds a block holds its parent, so a block always stands in that order before
+ * its parent: the deepest goes first, and a block with published children is never taken.
+ *
+ * Every operation is O(1) in the pool's size.
+ */
+export class BlockPool {
+  readonly numBlocks: number
+  /** Tokens in a block. */
+  readonly blockSize: number
+  readonly #free: FreeList
+  /** Cached blocks, the one released longest ago in front. */
+  readonly #cached: FreeList
+  readonly #refCounts: Int32Array // [numBlocks]
+  readonly #published: BlockHash
+  #numUsedBlocks = 0
+  #numEvictions = 0
+
+  constructor(numBlocks: number, blockSize: number, hashSeed: number) {
+    assert(Number.isInteger(numBlocks) && numBlocks >= 1, 'numBlocks must be 1 or more', numBlocks)
+    assert(Number.isInteger(blockSize) && blockSize >= 1, 'blockSize must be 1 or more', blockSize)
+    this.numBlocks = numBlocks
+    this.blockSize = blockSize
+    this.#free = new FreeList(numBlocks)
+    this.#cached = new FreeList(numBlocks)
+    this.#refCounts = new Int32Array(numBlocks)
+    this.#published = new BlockHash(numBlocks, blockSize, hashSeed)
+    for (let blockId = 0; blockId < numBlocks; blockId++) this.#free.pushBack(blockId)
+  }
+
+  get numFreeBlocks(): number {
+    return this.#free.length
+  }
+
+  get numCachedBlocks(): number {
+    return this.#cached.length
+  }
+
+  get numUsedBlocks(): number {
+    return this.#numUsedBlocks
+  }
+
+  /** Blocks that `take` can still hand out: free ones, then cached ones. */
+  get numAvailableBlocks(): number {
+    return this.#free.length + this.#cached.length
+  }
+
+  /** Cached blocks given up so far because their room was needed. */
+  get numEvictions(): number {
+    return this.#numEvictions
+  }
+
+  /** How many block tables hold the block. */
+  refCount(blockId: number): number {
+    return this.#refCounts[blockId]!
+  }
+
+  isFree(blockId: number): boolean {
+    return this.#free.has(blockId)
+  }
+
+  isCached(blockId: number): boolean {
+    return this.#cached.has(blockId)
+  }
+
+  isPublished(blockId: number): boolean {
+    return this.#published.has(blockId)
+  }
+
+  /** Whether the block is published under this key; the tokens are `tokenIds` from `start` on. */
+  isPublishedAs(
+    blockId: number,
+    parentId: number,
+    tenant: number,
+    tokenIds: Int32Array,
+    start: number,
+  ): boolean {
+    return this.#published.matches(blockId, parentId, tenant, tokenIds, start)
+  }
+
+  /**
+   * Finds the published blocks that hold the first tokens of `tokenIds`, at most `maxBlocks`, and
+   * writes their ids to the front of `blockTable`. Returns how many. Takes none of them: the answer
+   * is good until the pool changes, and `share` makes it last.
+   */
+  matchPrefix(
+    tenant: number,
+    tokenIds: Int32Array,
+    maxBlocks: number,
+    blockTable: Int32Array,
+  ): number {
+    let parentId = rootParent
+    for (let i = 0; i < maxBlocks; i++) {
+      const blockId = this.#published.find(parentId, tenant, tokenIds, i * this.blockSize)
+      if (blockId === -1) return i
+      blockTable[i] = blockId
+      parentId = blockId
+    }
+    return maxBlocks
+  }
+
+  /** Holds a published block once more. */
+  share(blockId: number): void {
+    assert(this.#published.has(blockId), 'a block was shared that is not full', blockId)
+    if (this.#refCounts[blockId]!++ > 0) return
+    this.#cached.remove(blockId)
+    this.#numUsedBlocks++
+  }
+
+  /** A block to write to, held once: a free one, else the oldest cached one; -1 if all are used. */
+  take(): number {
+    let blockId = this.#free.takeFront()
+    if (blockId === -1) {
+      blockId = this.#cached.takeFront()
+      if (blockId === -1) return -1
+      this.#published.remove(blockId)
+      this.#numEvictions++
+    }
+    assert(this.#refCounts[blockId] === 0, 'a block was handed out that a table holds', blockId)
+    this.#refCounts[blockId] = 1
+    this.#numUsedBlocks++
+    return blockId
+  }
+
+  /**
+   * Offers a block for reuse now that it is full and computed. Returns the block that the table
+   * must hold from now on: the same one or, if two sequences computed the same tokens side by side,
+   * the one that was published first. The other goes back, and the chain stays one chain.
+   */
+  publish(
+    blockId: number,
+    parentId: number,
+    tenant: number,
+    tokenIds: Int32Array,
+    start: number,
+  ): number {
+    assert(this.#refCounts[blockId] === 1, 'a block was published that is not held once', blockId)
+    const twinId = this.#published.find(parentId, tenant, tokenIds, start)
+    if (twinId === -1) {
+      this.#published.insert(blockId, parentId, tenant, tokenIds, start)
+      return blockId
+    }
+    assert(twinId !== blockId, 'a block was published twice', blockId)
+    this.share(twinId)
+    this.release(blockId)
+    return twinId
+  }
+
+  /** Holds a block once less. Blocks of one table are released from its end to its front. */
+  release(blockId: number): void {
+    if (!this.#unhold(blockId)) return
+    if (this.#published.has(blockId)) this.#cached.pushBack(blockId)
+    else this.#free.pushFront(blockId)
+  }
+
+  /**
+   * Like `release`, but what the block holds is not to be trusted: when its last holder gives it
+   * up, it is not kept for reuse, unless another block that is kept continues it.
+   */
+  discard(blockId: number): void {
+    if (!this.#unhold(blockId)) return
+    if (this.#published.has(blockId)) {
+      if (this.#published.numChildren(blockId) > 0) {
+        this.#cached.pushBack(blockId)
+        return
+      }
+      this.#published.remove(blockId)
+    }
+    this.#free.pushFront(blockId)
+  }
+
+  /** Throws unless free + used + cached blocks are all blocks. O(1), so it runs after each step. */
+  checkAccounting(): void {
+    const numBlocks = this.#free.length + this.#numUsedBlocks + this.#cached.length
+    assert(numBlocks === this.numBlocks, 'free, used and cached blocks do not add up', numBlocks)
+  }
+
+  /**
+   * Throws unless the whole pool is consistent: the three sets are disjoint and complete, reference
+   * counts equal the tables that hold a block, keys are found, eviction order is children first.
+   * `numHolders[blockId]` is counted by the caller from its block tables. O(pool).
+   */
+  checkIntegrity(numHolders: Int32Array): void {
+    this.checkAccounting()
+    this.#published.checkIntegrity()
+    let numUsed = 0
+    for (let blockId = 0; blockId < this.numBlocks; blockId++) {
+      const refCount = this.#refCounts[blockId]!
+      assert(
+        refCount === numHolders[blockId],
+        'a reference count is not its tables; block',
+        blockId,
+      )
+      const isFree = this.#free.has(blockId)
+      const isCached = this.#cached.has(blockId)
+      const numSets = (refCount > 0 ? 1 : 0) + (isFree ? 1 : 0) + (isCached ? 1 : 0)
+      assert(numSets === 1, 'a block is not in exactly one of free, used and cached', blockId)
+      const isPublished = this.#published.has(blockId)
+      assert(!isFree || !isPublished, 'a free block is still published', blockId)
+      assert(!isCached || isPublished, 'a cached block is not published', blockId)
+      if (refCount > 0) numUsed++
+    }
+    assert(numUsed === this.#numUsedBlocks, 'the used blocks are miscounted', numUsed)
+    this.#checkEvictionOrder()
+  }
+
+  #checkEvictionOrder(): void {
+    const ranks = new Int32Array(this.numBlocks).fill(-1)
+    let rank = 0
+    for (let id = this.#cached.first; id !== -1; id = this.#cached.next(id)) ranks[id] = rank++
+    for (let id = 0; id < this.numBlocks; id++) {
+      if (!this.#published.has(id)) continue
+      const parentId = this.#published.parentOf(id)
+      if (parentId === rootParent) continue
+      // A used child has a used parent; a cached one has a parent that is used or evicted later.
+      const isInOrder =
+        ranks[parentId] === -1 || (ranks[id] !== -1 && ranks[id]! < ranks[parentId]!)
+      assert(isInOrder, 'a parent would be evicted before its child', id)
+    }
+  }
+
+  /** Takes one reference away and says whether it was the last. */
+  #unhold(blockId: number): boolean {
+    const refCount = this.#refCounts[blockId]!
+    assert(refCount > 0, 'a block was released that no table holds', blockId)
+    this.#refCounts[blockId] = refCount - 1
+    if (refCount > 1) return false
+    this.#numUsedBlocks--
+    return true
+  }
+}
