@@ -1,0 +1,104 @@
+import { writeFileSync } from 'node:fs'
+
+export interface StreamRound {
+  readonly tokensPerSecond: number
+  readonly ttftMs: number
+  readonly itlP50Ms: number
+  readonly itlP99Ms: number
+}
+
+export interface StreamsResult {
+  readonly numStreams: number
+  readonly rounds: StreamRound[]
+}
+
+/** Rates in tokens a second, one per round. */
+export interface Pairs {
+  readonly ours: readonly number[]
+  readonly theirs: readonly number[]
+}
+
+export interface BenchResult {
+  readonly date: string
+  readonly commit: string
+  readonly command: string
+  readonly machine: string
+  readonly numCores: number
+  readonly numThreads: number
+  readonly numRounds: number
+  readonly model: { readonly name: string; readonly numBytes: number }
+  readonly peerSystemInfo: string
+  readonly startMs: number
+  readonly decode: Pairs
+  readonly prefill: Pairs
+  readonly streams: readonly StreamsResult[]
+  readonly coreResidentBytes: number
+  readonly kvCacheBytes: number
+  readonly numFreeBlocksAfterFill: number
+}
+
+export function percentile(values: readonly number[], percent: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const index = Math.min(sorted.length - 1, Math.floor((sorted.length * percent) / 100))
+  return sorted[index] ?? Number.NaN
+}
+
+export function median(values: readonly number[]): number {
+  return percentile(values, 50)
+}
+
+/** Writes the page whole: nobody types a number into it. */
+export function writeReport(result: BenchResult, path: string): void {
+  const lines = [
+    '# Benchmarks',
+    '',
+    'Written by `npm run bench`; the raw rounds are in `bench/results/`. Ours goes over HTTP (server, core and client share the',
+    'cores); llama.cpp is node-llama-cpp 3.22.1 through its lowest interface, with no HTTP in between, on the same file with as many',
+    'threads, batch 512. Rounds of the two interleave; figures are medians with minimum and maximum.',
+    '',
+    `* Command: \`${result.command}\`, commit ${result.commit}, ${result.date.slice(0, 10)}`,
+    `* Machine: ${result.machine}, ${result.numCores} cores, ${result.numThreads} threads`,
+    `* Model: ${result.model.name}, ${result.model.numBytes} bytes`,
+    `* llama.cpp sees: ${result.peerSystemInfo.replace(/\s+/g, ' ').trim()}`,
+    '',
+    '| figure | Kvasir | llama.cpp | ratio of medians |',
+    '| --- | --- | --- | --- |',
+    pairRow('decode, one stream, tok/s', result.decode),
+    pairRow('prefill, 512 tokens, tok/s', result.prefill),
+    '',
+    '| streams | tok/s | TTFT p50, ms | ITL p50, ms | ITL p99, ms | over llama.cpp’s single stream |',
+    '| --- | --- | --- | --- | --- | --- |',
+    ...result.streams.map((entry) => streamsRow(entry, median(result.decode.theirs))),
+    '',
+    '| memory and start | figure | limit |',
+    '| --- | --- | --- |',
+    residentRow(result),
+    `| \`npm start\` to \`/ready\`, everything cached | ${(result.startMs / 1000).toFixed(2)} s | 3 s |`,
+    '',
+  ]
+  writeFileSync(path, lines.join('\n'))
+}
+
+function spread(values: readonly number[]): string {
+  const [low, high] = [Math.min(...values), Math.max(...values)]
+  return `${median(values).toFixed(0)} (${low.toFixed(0)}–${high.toFixed(0)})`
+}
+
+function pairRow(label: string, { ours, theirs }: Pairs): string {
+  const ratio = (median(ours) / median(theirs)).toFixed(2)
+  return `| ${label} | ${spread(ours)} | ${spread(theirs)} | ${ratio} |`
+}
+
+function streamsRow({ numStreams, rounds }: StreamsResult, singleStream: number): string {
+  const of = (key: keyof StreamRound) => median(rounds.map((round) => round[key]))
+  const times = ['ttftMs', 'itlP50Ms', 'itlP99Ms'] as const
+  const cells = times.map((key) => of(key).toFixed(1)).join(' | ')
+  const rate = of('tokensPerSecond')
+  return `| ${numStreams} | ${rate.toFixed(0)} | ${cells} | ${(rate / singleStream).toFixed(2)} |`
+}
+
+function residentRow(result: BenchResult): string {
+  const mib = (numBytes: number) => `${(numBytes / 1024 ** 2).toFixed(0)} MiB`
+  const limit = result.model.numBytes + result.kvCacheBytes + 80e6
+  return `| core, resident, every KV block touched | ${mib(result.coreResidentBytes)} | ${mib(limit)} (file + KV pool + 80 MB) |`
+}
