@@ -190,22 +190,16 @@ export class Scheduler {
   commit(plan: StepPlan, sampledTokenIds: Int32Array): void {
     assert(this.#isInFlight && plan === this.#plan, 'a plan was committed that is not in flight')
     const numSequences = plan.sequences.length
-    assert(
-      sampledTokenIds.length >= numSequences,
-      `a step of ${numSequences} sequences was committed with too few results`,
-      sampledTokenIds.length,
-    )
+    const numResults = sampledTokenIds.length
+    assert(numResults >= numSequences, 'a step was committed with too few results', numResults)
     this.#isInFlight = false
     for (let i = 0; i < numSequences; i++) {
       this.#commitSequence(plan, plan.sequences[i]!, sampledTokenIds[i]!)
     }
     plan.seal()
     this.#pool.checkAccounting()
-    assert(
-      this.#samplerSlots.length + this.#running.length === this.limits.maxSequences,
-      'free sampler slots and running sequences do not add up',
-      this.#samplerSlots.length,
-    )
+    const numSlots = this.#samplerSlots.length + this.#running.length
+    assert(numSlots === this.limits.maxSequences, 'sampler slots do not add up', numSlots)
   }
 
   /**
@@ -325,9 +319,7 @@ export class Scheduler {
 
   #findNewestPreemptable(): Sequence {
     let sequence = this.#running.last
-    while (sequence !== undefined && sequence.isProtected) {
-      sequence = sequence.previous
-    }
+    while (sequence?.isProtected) sequence = sequence.previous
     // Protected sequences ask for no blocks, so whoever asks can itself be preempted.
     assert(sequence !== undefined, 'no running sequence may be preempted')
     return sequence
