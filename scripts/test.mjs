@@ -75,25 +75,11 @@ function runTap(files) {
   return { ...countResults(readFileSync(outputPath, 'utf8')), hasFailed: status !== 0 }
 }
 
-/** Leaves of the TAP tree: every `ok` and `not ok` that does not close a subtest. */
+/** tap closes its output with a line such as `# { total: 504, pass: 416, fail: 88 }`. */
 function countResults(tapOutput) {
-  const counts = { numPassed: 0, numFailed: 0, numSkipped: 0 }
-  let subtestDepth = -1
-  for (const line of tapOutput.split('\n')) {
-    const plan = /^( *)1\.\.\d+/.exec(line)
-    if (plan) subtestDepth = plan[1].length - 4
-    const result = /^( *)(not )?ok \d+/.exec(line)
-    if (!result) continue
-    if (result[1].length === subtestDepth) {
-      // This line closes the subtest whose plan was just read: its leaves are counted already.
-      subtestDepth = -1
-      if (!result[2]) continue
-    }
-    if (/# SKIP/i.test(line)) counts.numSkipped += 1
-    else if (result[2]) counts.numFailed += 1
-    else counts.numPassed += 1
-  }
-  return counts
+  const totals = tapOutput.match(/^# \{ total: .*\}$/gm)?.at(-1) ?? ''
+  const read = (name) => Number(new RegExp(`${name}: (\\d+)`).exec(totals)?.[1] ?? 0)
+  return { numPassed: read('pass'), numFailed: read('fail'), numSkipped: read('skip') }
 }
 
 const part = process.argv[2]
