@@ -46,11 +46,6 @@ export class FieldWriter {
     return this
   }
 
-  u64(value: bigint): this {
-    this.#offset = this.#frame.writeBigUInt64LE(value, this.#offset)
-    return this
-  }
-
   bytes(array: ArrayBufferView): this {
     this.#frame.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength), this.#offset)
     this.#offset += array.byteLength
@@ -85,10 +80,6 @@ export class FieldReader {
 
   f64(): number {
     return this.#payload.readDoubleLE(this.#take(8))
-  }
-
-  u64(): bigint {
-    return this.#payload.readBigUInt64LE(this.#take(8))
   }
 
   /** A whole number from 0 to 2^53 - 1, sent as a double. */

@@ -25,7 +25,10 @@ export interface Submission {
   /** Ours, never the client's: a counter from 1, below 2^53. */
   readonly id: number
   readonly tenant: number
-  readonly sampling: Omit<SamplingParams, 'logitBias'>
+  readonly sampling: Omit<SamplingParams, 'logitBias' | 'seed'>
+  /** The two halves of the seed, so that no step handles a bigint. */
+  readonly seedLow: number
+  readonly seedHigh: number
   readonly maxTokens: number
   readonly minTokens: number
   readonly ignoreEos: boolean
@@ -40,7 +43,7 @@ export interface Submission {
 export const maxStopTokens = 64
 
 const frameType = { start: 1, submit: 2, abort: 3, inspect: 4 } as const
-const fixedSubmitBytes = 8 * 2 + 8 + 8 * 7 + 4 * 2 + 1 + 4 * 3
+const fixedSubmitBytes = 8 * 2 + 4 * 2 + 8 * 7 + 4 * 2 + 1 + 4 * 3
 
 export function encodeStart(spec: StartSpec): Buffer {
   const json = Buffer.from(JSON.stringify(spec))
@@ -57,7 +60,8 @@ export function encodeSubmit(submission: Submission): Buffer {
   return new FieldWriter(frameType.submit, fixedSubmitBytes + arraysBytes)
     .f64(submission.id)
     .f64(submission.tenant)
-    .u64(sampling.seed)
+    .u32(submission.seedLow)
+    .u32(submission.seedHigh)
     .f64(sampling.temperature)
     .f64(sampling.topP)
     .f64(sampling.topK)
@@ -112,8 +116,8 @@ function decodeId(fields: FieldReader): number {
 function decodeSubmit(fields: FieldReader): Submission {
   const id = fields.integer()
   const tenant = fields.integer()
+  const seed = { seedLow: fields.u32(), seedHigh: fields.u32() }
   const sampling = {
-    seed: fields.u64(),
     temperature: fields.f64(),
     topP: fields.f64(),
     topK: fields.f64(),
@@ -133,6 +137,7 @@ function decodeSubmit(fields: FieldReader): Submission {
     id,
     tenant,
     sampling,
+    ...seed,
     ...limits,
     promptTokenIds: fields.int32s(numPromptTokens),
     stopTokenIds: fields.int32s(numStopTokens),

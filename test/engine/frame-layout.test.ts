@@ -8,11 +8,10 @@ import {
 } from '../../engine/frame-layout.js'
 
 t.test('fields come back as they went in', (t) => {
-  const frame = new FieldWriter(7, 1 + 4 + 8 + 8 + 8 + 2)
+  const frame = new FieldWriter(7, 1 + 4 + 8 + 8 + 2)
     .u8(1)
     .u32(0xffff_ffff)
     .f64(-0.1)
-    .u64(2n ** 64n - 1n)
     .bytes(Int32Array.of(-1, 2))
     .bytes(Buffer.from('é'))
     .finish()
@@ -22,7 +21,6 @@ t.test('fields come back as they went in', (t) => {
   t.equal(fields.flag(), true)
   t.equal(fields.u32(), 0xffff_ffff)
   t.equal(fields.f64(), -0.1)
-  t.equal(fields.u64(), 2n ** 64n - 1n)
   t.same(fields.int32s(2), Int32Array.of(-1, 2))
   t.equal(fields.text(), 'é')
   t.doesNotThrow(() => fields.end())

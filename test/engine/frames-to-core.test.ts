@@ -21,7 +21,6 @@ const submission: fc.Arbitrary<Submission> = fc
       tenant: id,
       sampling: fc.record(
         {
-          seed: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
           temperature: number,
           topP: number,
           topK: number,
@@ -32,6 +31,8 @@ const submission: fc.Arbitrary<Submission> = fc
         },
         { noNullPrototype: true },
       ),
+      seedLow: fc.nat(2 ** 32 - 1),
+      seedHigh: fc.nat(2 ** 32 - 1),
       maxTokens: fc.nat(),
       minTokens: fc.nat(),
       ignoreEos: fc.boolean(),

@@ -1,0 +1,169 @@
+import { randomInt } from 'node:crypto'
+import { Scheduler } from '../../scheduler/scheduler.js'
+import { type CoreReady, encodeLoading } from '../frames-from-core.js'
+import { maxStopTokens, type StartSpec, type Submission } from '../frames-to-core.js'
+import { type ModelWeights, openWeights } from '../model/open-model.js'
+import { maxLogitBiases } from '../sampling-params.js'
+import { type Addon, loadAddon, type NativeModel } from './addon.js'
+import { readMemoryLimit } from './memory-limit.js'
+import { blockSize, type MemoryPlan, planMemory } from './memory-plan.js'
+import { packStepBatch } from './step-batch.js'
+import { StepLoop } from './step-loop.js'
+
+export interface StartedCore {
+  readonly model: NativeModel
+  readonly loop: StepLoop
+  readonly ready: CoreReady
+}
+
+/**
+ * From the start frame to a core that can take requests. Throws an Error whose message is for the
+ * operator: a file that is broken or has changed, memory that does not suffice.
+ */
+export async function startCore(
+  spec: StartSpec,
+  send: (frame: Buffer) => void,
+): Promise<StartedCore> {
+  const description = await openWeights(spec.modelPath)
+  if (description.digest !== spec.digest) {
+    throw new Error(`${spec.modelPath} has changed since it was read a moment ago. Start again.`)
+  }
+  const { config } = description
+  const { kvCacheType, kvCacheBytes } = spec
+  const memoryLimitBytes = readMemoryLimit()
+  const plan = planMemory({ config, kvCacheType, kvCacheBytes, memoryLimitBytes })
+
+  const addon = loadAddon()
+  const numThreads = spec.numThreads ?? addon.defaultNumThreads()
+  const model = await loadModel(addon, description, spec, plan, numThreads, send)
+  const warmUpMs = await warmUp(model, plan.maxBlocksPerSequence, config.vocabSize)
+
+  const { maxContextLen, maxBlocksPerSequence, numBlocks } = plan
+  const { maxTokensPerStep, maxSequences } = spec
+  // The seed only has to be unknown to clients: it keeps them from aiming at one hash bucket.
+  const hashSeed = randomInt(2 ** 47)
+  const loop = new StepLoop({
+    model,
+    scheduler: new Scheduler({
+      blockSize,
+      numBlocks,
+      maxTokensPerStep,
+      maxSequences,
+      maxContextLen,
+      hashSeed,
+    }),
+    shape: { blockSize, maxBlocksPerSequence },
+    limits: { vocabSize: config.vocabSize, maxContextLen },
+    numStepsBefore: 1,
+    send,
+  })
+  const { weights, kvCache, workspace, sampler } = model.memory
+  const ready = {
+    weightsBytes: weights,
+    kvCacheBytes: kvCache,
+    workspaceBytes: workspace,
+    samplerBytes: sampler,
+    memoryLimitBytes,
+    numBlocks,
+    blockSize,
+    maxContextLen,
+    numThreads,
+    warmUpMs,
+    digest: description.digest,
+    kernels: addon.cpuFeatures().kernels,
+  }
+  return { model, loop, ready }
+}
+
+function loadModel(
+  addon: Addon,
+  description: ModelWeights,
+  spec: StartSpec,
+  plan: MemoryPlan,
+  numThreads: number,
+  send: (frame: Buffer) => void,
+): Promise<NativeModel> {
+  const { config, files, tensors } = description
+  const numBytes = tensors.reduce((sum, tensor) => sum + tensor.byteLength, 0)
+  const nativeSpec = {
+    config,
+    files,
+    tensors,
+    numThreads,
+    numBlocks: plan.numBlocks,
+    blockSize,
+    kvCacheType: spec.kvCacheType,
+    maxTokensPerStep: spec.maxTokensPerStep,
+    maxSequences: spec.maxSequences,
+    maxBlocksPerSequence: plan.maxBlocksPerSequence,
+    // Room for the worst step, so that no step has to be refused for its adjustments.
+    maxAdjustments: spec.maxSequences * (maxLogitBiases + maxStopTokens),
+  }
+  return addon.loadModel(nativeSpec, (numBytesDone) => send(encodeLoading(numBytesDone, numBytes)))
+}
+
+/**
+ * One greedy step of one token, before any request: weights that give no finite logits are found
+ * now, their pages are warm, and the front learns how long a step takes. It writes to block 0,
+ * which holds nothing yet. Returns milliseconds.
+ */
+async function warmUp(
+  model: NativeModel,
+  maxBlocksPerSequence: number,
+  vocabSize: number,
+): Promise<number> {
+  const tokenIds = Int32Array.of(0)
+  const sequence = {
+    id: 0,
+    tokenIds,
+    numTokens: 1,
+    numPromptTokens: 1,
+    numComputedTokens: 0,
+    numScheduledTokens: 1,
+    samples: true,
+    blockTable: Int32Array.of(0),
+    numBlocks: 1,
+    samplerSlot: 0,
+  }
+  const views = model.stepBatches[0]
+  const startMs = performance.now()
+  model.fillSamplerSlot(0, tokenIds, 1)
+  packStepBatch(views, [sequence], new Map([[0, greedySubmission(tokenIds)]]), {
+    blockSize,
+    maxBlocksPerSequence,
+  })
+  await model.step(1, 1, 1)
+  const tokenId = views.sampledTokenIds[0]!
+  if (tokenId < 0 || tokenId >= vocabSize) {
+    throw new Error(
+      'The model gives no usable numbers for a single token: its weights are damaged, or they ' +
+        'belong to another config.',
+    )
+  }
+  return performance.now() - startMs
+}
+
+function greedySubmission(promptTokenIds: Int32Array): Submission {
+  return {
+    id: 0,
+    tenant: 0,
+    sampling: {
+      temperature: 0,
+      topP: 1,
+      topK: 0,
+      minP: 0,
+      repetitionPenalty: 1,
+      frequencyPenalty: 0,
+      presencePenalty: 0,
+    },
+    seedLow: 0,
+    seedHigh: 0,
+    maxTokens: 1,
+    minTokens: 0,
+    ignoreEos: false,
+    promptTokenIds,
+    stopTokenIds: new Int32Array(0),
+    biasTokenIds: new Int32Array(0),
+    biasValues: new Float32Array(0),
+  }
+}

@@ -1,0 +1,226 @@
+import type { Scheduler } from '../../scheduler/scheduler.js'
+import type { StepPlan } from '../../scheduler/step-plan.js'
+import {
+  encodeHeartbeat,
+  encodeRefused,
+  encodeState,
+  encodeStep,
+  type StepResult,
+  stepFinish,
+} from '../frames-from-core.js'
+import type { Submission, ToCore } from '../frames-to-core.js'
+import type { NativeModel } from './addon.js'
+import { type BatchShape, packStepBatch } from './step-batch.js'
+import { findSubmissionFault, type SubmissionLimits } from './submission-check.js'
+
+export interface StepLoopOptions {
+  readonly model: NativeModel
+  readonly scheduler: Scheduler
+  readonly shape: BatchShape
+  readonly limits: SubmissionLimits
+  /** Steps the model has run already: they decide which of the two batches is next. */
+  readonly numStepsBefore: number
+  /** Hands a frame to the front; never waits. */
+  readonly send: (frame: Buffer) => void
+}
+
+const heartbeatMs = 500
+const integrityCheckMs = 1000
+
+/**
+ * The heart of the core: one step after the other while there is work, asleep while there is none.
+ *
+ *   inbox -> schedule -> fill sampler slots -> pack -> model.step -> commit -> one frame
+ *
+ * Frames are applied only between two steps. `run` ends by throwing: whatever reaches it is a
+ * broken invariant of the whole core, because everything that belongs to one request is checked
+ * when that request is submitted.
+ */
+export class StepLoop {
+  readonly #model: NativeModel
+  readonly #scheduler: Scheduler
+  readonly #shape: BatchShape
+  readonly #limits: SubmissionLimits
+  readonly #send: (frame: Buffer) => void
+  /** Bounded by the front's admission: one submit and one abort for each request it let in. */
+  #inbox: ToCore[] = []
+  #wake: (() => void) | undefined
+  /** What lives, by id. */
+  readonly #submissions = new Map<number, Submission>()
+  readonly #outcome: StepResult & { stepNumber: number; durationMs: number }
+  #numModelSteps: number
+  #numSteps = 0
+  #numTokensInStep = 0
+  #lastCheckMs = Number.NEGATIVE_INFINITY
+  #heartbeat: NodeJS.Timeout | undefined
+
+  constructor(options: StepLoopOptions) {
+    this.#model = options.model
+    this.#scheduler = options.scheduler
+    this.#shape = options.shape
+    this.#limits = options.limits
+    this.#send = options.send
+    this.#numModelSteps = options.numStepsBefore
+    const { maxSequences } = options.scheduler.limits
+    this.#outcome = {
+      stepNumber: 0,
+      durationMs: 0,
+      ids: new Float64Array(maxSequences),
+      tokenIds: new Int32Array(maxSequences),
+      finishes: new Uint8Array(maxSequences),
+      numCachedTokens: new Int32Array(maxSequences),
+    }
+  }
+
+  /** Whether native threads are at work on a step. */
+  get isStepInFlight(): boolean {
+    return this.#numTokensInStep > 0
+  }
+
+  /** Takes a message at any time; it is applied before the next step. */
+  receive(message: ToCore): void {
+    this.#inbox.push(message)
+    this.#wake?.()
+  }
+
+  /** Runs for ever. Rejects when the core must not go on. */
+  async run(): Promise<never> {
+    try {
+      for (;;) {
+        this.#applyInbox()
+        const plan = this.#scheduler.schedule()
+        if (plan === undefined) await this.#sleep()
+        else await this.#step(plan)
+      }
+    } finally {
+      clearInterval(this.#heartbeat)
+    }
+  }
+
+  #applyInbox(): void {
+    const inbox = this.#inbox
+    if (inbox.length === 0) return
+    this.#inbox = []
+    for (const message of inbox) {
+      if (message.kind === 'submit') this.#submit(message.submission)
+      else if (message.kind === 'abort') this.#abort(message.id)
+      else if (message.kind === 'inspect') this.#sendState(message.id)
+      else throw new Error('the core was told to start twice')
+    }
+  }
+
+  #submit(submission: Submission): void {
+    const { id } = submission
+    const fault = this.#submissions.has(id)
+      ? `A sequence ${id} lives already.`
+      : findSubmissionFault(submission, this.#limits)
+    if (fault !== undefined) {
+      this.#send(encodeRefused(id, fault))
+      return
+    }
+    this.#submissions.set(id, submission)
+    const { tenant, promptTokenIds, maxTokens, minTokens, stopTokenIds } = submission
+    const ignoreStopTokens = submission.ignoreEos
+    this.#scheduler.add({
+      id,
+      tenant,
+      promptTokenIds,
+      maxTokens,
+      minTokens,
+      stopTokenIds,
+      ignoreStopTokens,
+    })
+  }
+
+  /** An abort may arrive after the end: then there is nothing left to do. */
+  #abort(id: number): void {
+    // The step in flight was packed already, so nobody asks for the submission again.
+    this.#submissions.delete(id)
+    this.#scheduler.abort(id)
+  }
+
+  async #step(plan: StepPlan): Promise<void> {
+    const views = this.#model.stepBatches[this.#numModelSteps % 2]!
+    for (const { samplerSlot, tokenIds, numTokens, numPromptTokens } of plan.admitted) {
+      this.#model.fillSamplerSlot(samplerSlot, tokenIds.subarray(0, numTokens), numPromptTokens)
+    }
+    packStepBatch(views, plan.sequences, this.#submissions, this.#shape)
+
+    const startMs = performance.now()
+    this.#numTokensInStep = plan.numTokens
+    try {
+      await this.#model.step(plan.sequences.length, plan.numTokens, plan.numDecodes)
+    } finally {
+      this.#numTokensInStep = 0
+    }
+    this.#numModelSteps++
+    this.#numSteps++
+
+    this.#checkResults(plan, views.sampledTokenIds)
+    this.#scheduler.commit(plan, views.sampledTokenIds)
+    this.#sendOutcomes(plan, performance.now() - startMs)
+  }
+
+  /** A token id that the vocabulary lacks would be read as an input of the next step. */
+  #checkResults(plan: StepPlan, sampledTokenIds: Int32Array): void {
+    for (let row = 0; row < plan.sequences.length; row++) {
+      const tokenId = sampledTokenIds[row]!
+      if (plan.sequences[row]!.samples && (tokenId < -1 || tokenId >= this.#limits.vocabSize)) {
+        throw new Error(`a step sampled token ${tokenId} of ${this.#limits.vocabSize}`)
+      }
+    }
+  }
+
+  /** A step that only prefilled has no entries; its frame still says that the core moves. */
+  #sendOutcomes(plan: StepPlan, durationMs: number): void {
+    const { outcomes } = plan
+    const step = this.#outcome
+    step.stepNumber = this.#numSteps
+    step.durationMs = durationMs
+    for (let i = 0; i < outcomes.length; i++) {
+      const { sequence, tokenId, finishReason } = outcomes[i]!
+      step.ids[i] = sequence.id
+      step.tokenIds[i] = tokenId
+      step.finishes[i] = stepFinish[finishReason ?? 'none']
+      step.numCachedTokens[i] = sequence.numCachedTokens
+      if (finishReason !== null) this.#submissions.delete(sequence.id)
+    }
+    this.#send(encodeStep(step, outcomes.length))
+  }
+
+  /** Until a message comes. An idle core checks its books, at most once a second. */
+  async #sleep(): Promise<void> {
+    clearInterval(this.#heartbeat)
+    const msUntilCheck = this.#lastCheckMs + integrityCheckMs - performance.now()
+    if (!(await this.#waitForMessage(msUntilCheck))) {
+      this.#scheduler.checkIntegrity()
+      this.#lastCheckMs = performance.now()
+      await this.#waitForMessage()
+    }
+    this.#heartbeat = setInterval(() => this.#sendHeartbeat(), heartbeatMs)
+  }
+
+  /** false if the time is over first. */
+  async #waitForMessage(timeoutMs?: number): Promise<boolean> {
+    if (this.#inbox.length > 0) return true
+    let timer: NodeJS.Timeout | undefined
+    const isMessage = await new Promise<boolean>((resolve) => {
+      this.#wake = () => resolve(true)
+      if (timeoutMs !== undefined) timer = setTimeout(() => resolve(false), Math.max(0, timeoutMs))
+    })
+    this.#wake = undefined
+    clearTimeout(timer)
+    return isMessage
+  }
+
+  #sendState(id: number): void {
+    const { numEvictions: _e, numPrefixHitTokens: _p, ...counts } = this.#scheduler.stats
+    this.#send(encodeState(id, counts))
+  }
+
+  #sendHeartbeat(): void {
+    this.#send(
+      encodeHeartbeat({ numSteps: this.#numSteps, numTokensInStep: this.#numTokensInStep }),
+    )
+  }
+}
