@@ -1,0 +1,90 @@
+import type { SchedulerLimits } from '../../../scheduler/scheduler.js'
+import type { Sequence } from '../../../scheduler/sequence.js'
+import type { StepPlan } from '../../../scheduler/step-plan.js'
+import { fail } from './mock-model.js'
+
+/** What the simulation remembers of a sequence, apart from what the sequence says of itself. */
+export interface Shadow {
+  readonly sequence: Sequence
+  /** Was running when the last step was committed. */
+  isRunning: boolean
+  numComputedTokens: number
+  samplerSlot: number
+  numPreemptions: number
+}
+
+/** Budget, order, contiguity, slots: all that can be said of one plan. */
+export function checkPlan(
+  plan: StepPlan,
+  limits: SchedulerLimits,
+  live: ReadonlyMap<number, Shadow>,
+): void {
+  checkCounts(plan, limits)
+  const slots = new Set<number>()
+  const admitted = new Set(plan.admitted)
+  plan.sequences.forEach((sequence, i) => {
+    const shadow = live.get(sequence.id)
+    if (shadow === undefined) fail(`sequence ${sequence.id} was planned after it had ended`)
+    if (sequence.status !== 'running') fail(`a planned sequence is ${sequence.status}`)
+    const { samplerSlot } = sequence
+    if (samplerSlot < 0 || samplerSlot >= limits.maxSequences) fail(`sampler slot ${samplerSlot}`)
+    slots.add(samplerSlot)
+    if (admitted.has(sequence) === shadow.isRunning) fail(`sequence ${sequence.id} and admitted`)
+    if (shadow.isRunning) {
+      if (sequence.numComputedTokens !== shadow.numComputedTokens) {
+        fail(`sequence ${sequence.id} goes on at ${sequence.numComputedTokens}`)
+      }
+      if (samplerSlot !== shadow.samplerSlot) fail(`sequence ${sequence.id} changed its slot`)
+    }
+    const isPartial = !sequence.samples
+    const isLast = i === plan.sequences.length - 1
+    if (isPartial && !(isLast && plan.numTokens === limits.maxTokensPerStep)) {
+      fail(`sequence ${sequence.id} got a part of its prompt though the budget was not used up`)
+    }
+  })
+  if (slots.size !== plan.sequences.length) fail('two sequences of a step share a sampler slot')
+  if (!plan.admitted.every((sequence) => plan.sequences.includes(sequence))) {
+    fail('a sequence was admitted that does not run')
+  }
+}
+
+function checkCounts(plan: StepPlan, limits: SchedulerLimits): void {
+  const { sequences, numTokens, numDecodes } = plan
+  if (sequences.length > limits.maxSequences) fail(`${sequences.length} sequences in a step`)
+  if (numTokens > limits.maxTokensPerStep) fail(`${numTokens} tokens in a step`)
+  let sum = 0
+  sequences.forEach((sequence, i) => {
+    const n = sequence.numScheduledTokens
+    if (n < 1) fail(`sequence ${sequence.id} was planned with ${n} tokens`)
+    if (i < numDecodes && n !== 1) fail(`decode ${i} has ${n} tokens`)
+    if (sequence.numComputedTokens + n > sequence.numTokens) fail('unknown tokens were planned')
+    sum += n
+  })
+  if (sum !== numTokens) fail(`the plan says ${numTokens} tokens, its sequences ${sum}`)
+  if (new Set(sequences).size !== sequences.length) fail('a sequence is in a plan twice')
+}
+
+/**
+ * Compares who runs now with who ran before: decodes are never left out, preemption takes the
+ * newest, first admissions are in order of arrival, nobody is preempted three times.
+ */
+export function checkTransitions(plan: StepPlan, live: ReadonlyMap<number, Shadow>): void {
+  const planned = new Set(plan.sequences)
+  let newestUnprotected = -1
+  let oldestWaiting = Number.POSITIVE_INFINITY
+  let oldestPreempted = Number.POSITIVE_INFINITY
+  for (const [id, { sequence, isRunning, numPreemptions }] of live) {
+    if (sequence.status === 'waiting') oldestWaiting = Math.min(oldestWaiting, id)
+    else if (sequence.numPreemptions < 2) newestUnprotected = Math.max(newestUnprotected, id)
+    if (sequence.status === 'running' && sequence.numUncomputedTokens === 1) {
+      if (!planned.has(sequence)) fail(`decode ${id} was left out`)
+    }
+    if (sequence.numPreemptions === numPreemptions) continue
+    if (sequence.numPreemptions !== numPreemptions + 1) fail(`sequence ${id} was preempted twice`)
+    if (sequence.numPreemptions > 2) fail(`sequence ${id} was preempted a third time`)
+    if (!isRunning) fail(`sequence ${id} was preempted though it did not run`)
+    oldestPreempted = Math.min(oldestPreempted, id)
+  }
+  if (newestUnprotected > oldestPreempted) fail(`${oldestPreempted} was preempted, not the newest`)
+  if (newestUnprotected > oldestWaiting) fail(`sequence ${oldestWaiting} was overtaken`)
+}

@@ -1,0 +1,155 @@
+import type { Patch } from './patched-modules.js'
+
+export interface PlantedBug {
+  readonly name: string
+  readonly patches: readonly Patch[]
+}
+
+/** Mistakes that are easy to make in a paged cache, as edits of the compiled scheduler. */
+export const plantedBugs: readonly PlantedBug[] = [
+  {
+    name: 'blocks freed early: an abort does not wait for the step in flight',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /else if \(sequence\.numScheduledTokens === 0\)/,
+        replace: 'else',
+      },
+      {
+        file: 'scheduler.js',
+        find: /const isSampled = sequence\.samples;/,
+        replace: 'if (sequence.samplerSlot === -1) return; $&',
+      },
+    ],
+  },
+  {
+    name: 'a key without its tenant',
+    patches: [
+      {
+        file: 'block-hash.js',
+        find: / \|\| this\.#tenants\[blockId\] !== tenant/,
+        replace: '',
+      },
+      { file: 'block-hash.js', find: / \^ \(tenant \| 0\)/, replace: '' },
+      { file: 'block-hash.js', find: / \^ highWord\(tenant\)/, replace: '' },
+    ],
+  },
+  {
+    name: 'a skipped decrement: a shared block keeps its count',
+    patches: [
+      {
+        file: 'block-pool.js',
+        find: /this\.#refCounts\[blockId\] = refCount - 1;/,
+        replace: 'if (refCount === 1) $&',
+      },
+    ],
+  },
+  {
+    name: 'slots off by one: the first token of a new block has no block',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /sequence\.numTokens <= (sequence\.numBlocks \* this\.limits\.blockSize)/,
+        replace: 'sequence.numTokens <= $1 + 1',
+      },
+    ],
+  },
+  {
+    name: 'a partial block is shared: published one token too early',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /start \+ blockSize <= sequence\.numComputedTokens/,
+        replace: 'start + blockSize <= sequence.numComputedTokens + 1',
+      },
+    ],
+  },
+  {
+    name: 'positions off by one after a prefix hit',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /numComputedTokens = numHits \* blockSize;/,
+        replace: 'numComputedTokens = numHits > 0 ? numHits * blockSize + 1 : 0;',
+      },
+    ],
+  },
+  {
+    name: 'a fully cached prompt computes nothing',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /Math\.floor\(\(sequence\.numTokens - 1\) \/ blockSize\)/,
+        replace: 'Math.floor(sequence.numTokens / blockSize)',
+      },
+    ],
+  },
+  {
+    name: 'keys without their parent',
+    patches: [
+      {
+        file: 'block-hash.js',
+        find: /this\.#parents\[blockId\] !== parentId \|\| /,
+        replace: 'this.#parents[blockId] === noKey || ',
+      },
+      { file: 'block-hash.js', find: /this\.#seed \^ parentId/, replace: 'this.#seed' },
+    ],
+  },
+  {
+    name: 'an evicted block stays published',
+    patches: [
+      {
+        file: 'block-pool.js',
+        find: /this\.#published\.remove\(blockId\);(?=\s+this\.#numEvictions)/,
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'tables released from their front: parents evicted before children',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /let i = sequence\.numBlocks - 1; i >= 0; i--/,
+        replace: 'let i = 0; i < sequence.numBlocks; i++',
+      },
+    ],
+  },
+  {
+    name: 'a failed sequence is forgotten, its blocks are not',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /this\.#giveBack\(sequence, reason === 'failed' \? 'suspect' : 'reusable'\);/,
+        replace: "if (reason !== 'failed') $&",
+      },
+    ],
+  },
+  {
+    name: 'the oldest sequence is preempted instead of the newest',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /let sequence = this\.#running\.last;\s+while \(sequence\?\.isProtected\)\s+sequence = sequence\.previous/,
+        replace:
+          'let sequence = this.#running.first; while (sequence?.isProtected) sequence = sequence.next',
+      },
+    ],
+  },
+  {
+    name: 'preempted sequences go to the end of the line',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /this\.#waiting\.pushFront\(sequence\)/,
+        replace: 'this.#waiting.pushBack(sequence)',
+      },
+    ],
+  },
+  {
+    name: 'protection is forgotten: preempted again and again',
+    patches: [
+      { file: 'sequence.js', find: /maxPreemptions = 2/, replace: 'maxPreemptions = 1000' },
+    ],
+  },
+]
