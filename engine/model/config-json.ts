@@ -96,8 +96,10 @@ function refuseUnsupported(path: string, json: JsonObject, architecture: Archite
       throw new ModelFileError(path, key, `is true, which is not supported for ${architecture}`)
     }
   }
-  if (readBoolean(path, json, 'use_mrope') === true) {
-    throw new ModelFileError(path, 'use_mrope', 'is true, which is not supported')
+  for (const key of ['use_mrope', 'rope_interleaved']) {
+    if (readBoolean(path, json, key) === true) {
+      throw new ModelFileError(path, key, 'is true, which is not supported')
+    }
   }
 }
 

@@ -5,6 +5,7 @@ import { shown } from './config.js'
 import { configFromJson, refuseCode } from './config-json.js'
 import { refuseByMagic, refuseByName } from './foreign-formats.js'
 import { findTokenizerEosId, generationFromJson } from './generation-defaults.js'
+import { INDEX_FILE, MAX_INDEX_BYTES, WEIGHTS_FILE } from './hub-layout.js'
 import {
   type GenerationDefaults,
   type ModelConfig,
@@ -19,13 +20,10 @@ import { isJsonObject, type JsonObject, parseJsonObject } from './strict-json.js
 import { type FoundTensor, mapWeights } from './weight-map.js'
 
 export const MAX_CONFIG_BYTES = 4 * 1024 * 1024
-export const MAX_INDEX_BYTES = 16 * 1024 * 1024
 export const MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
 export const MAX_TEMPLATE_BYTES = 1024 * 1024
 export const MAX_SHARDS = 1024
 
-const WEIGHTS_FILE = 'model.safetensors'
-const INDEX_FILE = 'model.safetensors.index.json'
 /** Looked for only to say why a folder without safetensors is refused. */
 const PICKLED_WEIGHTS = ['pytorch_model.bin', 'pytorch_model.bin.index.json', 'model.ckpt']
 

@@ -1,11 +1,9 @@
 import { lstatSync, realpathSync } from 'node:fs'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { withFile } from './byte-source.js'
+import { PLAIN_FILE_NAME } from './hub-layout.js'
 import { ModelFileError } from './model-description.js'
 import { type JsonObject, parseJsonObject } from './strict-json.js'
-
-/** A name in a model folder, also when another file of the model states it. */
-const FILE_NAME = /^[A-Za-z0-9._-]+$/
 
 /**
  * The one way to a file of a model folder. A name is plain (no path, no odd character), and what
@@ -29,7 +27,7 @@ export class ModelFolder {
    * ModelFileError for a name that is not plain and for a link that leads out of the folder.
    */
   find(name: string): string | undefined {
-    if (!FILE_NAME.test(name) || name === '.' || name === '..') {
+    if (!PLAIN_FILE_NAME.test(name)) {
       const message = 'is no plain file name (letters, digits, ".", "_", "-"); paths are refused'
       throw new ModelFileError(this.path, JSON.stringify(name.slice(0, 100)), message)
     }
