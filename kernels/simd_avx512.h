@@ -63,16 +63,14 @@ inline __m512 permute_table(__m512 table, __m512i index) {
 // Bits [4 kIndex, 4 kIndex + 4) of each word, as 0..15.
 template <int kIndex>
 inline Lanes nibble(Words a) {
-  const __m512 table =
-      _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512 table = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
   return {permute_table(table, kIndex == 0 ? a.v : _mm512_srli_epi32(a.v, 4 * kIndex))};
 }
 
 // The same minus 8.
 template <int kIndex>
 inline Lanes centred_nibble(Words a) {
-  const __m512 table =
-      _mm512_set_ps(7, 6, 5, 4, 3, 2, 1, 0, -1, -2, -3, -4, -5, -6, -7, -8);
+  const __m512 table = _mm512_set_ps(7, 6, 5, 4, 3, 2, 1, 0, -1, -2, -3, -4, -5, -6, -7, -8);
   return {permute_table(table, kIndex == 0 ? a.v : _mm512_srli_epi32(a.v, 4 * kIndex))};
 }
 

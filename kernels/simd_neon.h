@@ -138,8 +138,7 @@ inline Lanes centred_six_bits(Words low, Words high) {
 
 // Sum of all lanes: halves are added until one lane is left.
 inline float sum(Lanes a) {
-  const float32x4_t v4 =
-      vaddq_f32(vaddq_f32(a.v[0], a.v[2]), vaddq_f32(a.v[1], a.v[3]));
+  const float32x4_t v4 = vaddq_f32(vaddq_f32(a.v[0], a.v[2]), vaddq_f32(a.v[1], a.v[3]));
   const float32x2_t v2 = vadd_f32(vget_low_f32(v4), vget_high_f32(v4));
   return vget_lane_f32(v2, 0) + vget_lane_f32(v2, 1);
 }

@@ -102,7 +102,8 @@ struct ThreadPool::Shared {
   std::unique_ptr<std::byte, FreeDeleter> scratch;
 };
 
-ThreadPool::ThreadPool(int num_threads) : num_threads_(num_threads), shared_(new Shared) {
+ThreadPool::ThreadPool(int num_threads, Isa isa)
+    : num_threads_(num_threads), isa_(isa), shared_(new Shared) {
   CHECK(num_threads >= 1 && num_threads <= kMaxThreads,
         "a thread pool of " + std::to_string(num_threads) + " threads; it takes 1 to " +
             std::to_string(kMaxThreads));

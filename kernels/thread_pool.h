@@ -14,6 +14,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "kernels/cpu_features.h"
+
 namespace kernels {
 
 class ThreadPool {
@@ -25,12 +27,14 @@ class ThreadPool {
   static constexpr std::size_t kSharedScratchBytes = 1024 * 1024;
 
   // Starts num_threads - 1 workers; the thread that calls parallel_for is the last. 1 to 256.
-  explicit ThreadPool(int num_threads);
+  // Operators that run on this pool use the instruction set `isa`.
+  explicit ThreadPool(int num_threads, Isa isa = best_isa());
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int num_threads() const { return num_threads_; }
+  Isa isa() const { return isa_; }
 
   // Calls body(begin, end) or body(begin, end, thread) for ranges of at most `grain` items that
   // cover [0, num_items) once; thread is in [0, num_threads). Returns when all are done. Items must
@@ -67,6 +71,7 @@ class ThreadPool {
 
   struct Shared;
   int num_threads_;
+  Isa isa_;
   std::unique_ptr<Shared> shared_;
   std::vector<std::thread> workers_;
 };
