@@ -1,0 +1,314 @@
+#include "native/model_handle.h"
+
+#include <napi.h>
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "native/model.h"
+#include "native/step_thread.h"
+
+namespace kvasir {
+
+namespace {
+
+constexpr std::chrono::milliseconds kProgressInterval{20};
+
+// What the step thread tells the event loop.
+enum class Event { kProgress, kLoaded, kStepped };
+
+class Session;
+void on_event(Napi::Env env, Napi::Function, Session* session, Event* event);
+using EventChannel = Napi::TypedThreadSafeFunction<Session, Event, on_event>;
+
+// A model, its thread and its channel to the event loop. JavaScript's functions share it; while the
+// thread works it also keeps itself alive, so that collecting the object cannot pull memory away
+// from a running step. Every member is used on the event loop's thread unless said otherwise.
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  explicit Session(Napi::Env env) : env_(env) {
+    channel_ = EventChannel::New(env, "kvasir step", 0, 1, this);
+    // An idle model must not keep the process from ending.
+    channel_.Unref(env);
+    // Runs before the channel's own hook (last in, first out): the thread must not call a channel
+    // that the dying environment has already freed.
+    napi_add_env_cleanup_hook(env, shut_down, this);
+  }
+
+  ~Session() {
+    if (is_shut_down_) return;
+    napi_remove_env_cleanup_hook(env_, shut_down, this);
+    end_thread();
+  }
+
+  Napi::Value load(ModelSpec spec, Napi::Function on_progress) {
+    on_progress_ = Napi::Persistent(on_progress);
+    auto work = [this, spec = std::make_shared<ModelSpec>(std::move(spec))] {
+      model_ = std::make_unique<Model>(*spec, [this](std::uint64_t n) { report(n); });
+    };
+    return start(std::move(work), &loaded_);
+  }
+
+  Napi::Value step(const StepSize& size) {
+    check_idle("step");
+    return start([this, size] { model_->step(size); }, &stepped_);
+  }
+
+  // The model, for calls that must not meet a running step.
+  Model& idle_model(const char* call) {
+    check_idle(call);
+    return *model_;
+  }
+
+  void close() {
+    if (is_closed_) return;
+    if (is_busy_) throw Napi::Error::New(env_, "close: a step is running; await it first");
+    is_closed_ = true;
+    model_.reset();
+    thread_.stop();
+  }
+
+  void handle(Event event);
+
+ private:
+  void check_idle(const char* call) const {
+    if (is_closed_) {
+      throw Napi::Error::New(env_, std::string(call) + ": the model is closed");
+    }
+    if (is_busy_) {
+      throw Napi::Error::New(env_, std::string(call) + ": a step is running; await it first");
+    }
+  }
+
+  // Runs `work` on the step thread; the promise settles when `done` comes back.
+  template <class Work>
+  Napi::Value start(Work work, Event* done) {
+    deferred_.emplace(env_);
+    Napi::Value promise = deferred_->Promise();
+    is_busy_ = true;
+    self_ = shared_from_this();
+    channel_.Ref(env_);
+    thread_.submit([this, work = std::move(work), done] {
+      failure_.clear();
+      try {
+        work();
+      } catch (const std::exception& error) {
+        failure_ = error.what();
+      } catch (...) {
+        failure_ = "unknown exception in native code";
+      }
+      channel_.NonBlockingCall(done);
+    });
+    return promise;
+  }
+
+  // On the step thread, after each tensor.
+  void report(std::uint64_t num_bytes_done) {
+    num_bytes_done_.store(num_bytes_done, std::memory_order_relaxed);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_report_ < kProgressInterval) return;
+    last_report_ = now;
+    channel_.NonBlockingCall(&progress_);
+  }
+
+  void call_on_progress();
+  Napi::Value make_object();
+
+  static void shut_down(void* session) {
+    auto* const self = static_cast<Session*>(session);
+    // Held here: clearing the self-reference may be what ends this object.
+    const std::shared_ptr<Session> held = std::move(self->self_);
+    self->is_shut_down_ = true;
+    self->end_thread();
+  }
+
+  void end_thread() {
+    thread_.stop();
+    channel_.Release();
+  }
+
+  Napi::Env env_;
+  EventChannel channel_;
+  // What travels through the channel: addresses of these, so that telling allocates nothing.
+  Event progress_ = Event::kProgress;
+  Event loaded_ = Event::kLoaded;
+  Event stepped_ = Event::kStepped;
+  Napi::FunctionReference on_progress_;
+  std::optional<Napi::Promise::Deferred> deferred_;
+  std::optional<Napi::Error> progress_error_;
+  std::shared_ptr<Session> self_;
+  bool is_busy_ = false;
+  bool is_closed_ = false;
+  bool is_shut_down_ = false;
+
+  // Written by the step thread; read by the event loop once the thread has said that it is done.
+  std::unique_ptr<Model> model_;
+  std::string failure_;
+  std::chrono::steady_clock::time_point last_report_{};
+  std::atomic<std::uint64_t> num_bytes_done_{0};
+
+  // Last, so that it ends before anything it uses does.
+  StepThread thread_;
+};
+
+void on_event(Napi::Env env, Napi::Function, Session* session, Event* event) {
+  // Without an environment the loop is being torn down and nothing may be called.
+  if (env != nullptr) session->handle(*event);
+}
+
+void Session::handle(Event event) {
+  const Napi::HandleScope scope(env_);
+  if (event != Event::kStepped) call_on_progress();
+  if (event == Event::kProgress) return;
+
+  const std::shared_ptr<Session> held = std::move(self_);
+  is_busy_ = false;
+  channel_.Unref(env_);
+  const Napi::Promise::Deferred deferred = *deferred_;
+  deferred_.reset();
+  on_progress_.Reset();
+  if (progress_error_) {
+    is_closed_ = true;
+    model_.reset();
+    deferred.Reject(progress_error_->Value());
+    progress_error_.reset();
+  } else if (!failure_.empty()) {
+    deferred.Reject(Napi::Error::New(env_, failure_).Value());
+  } else {
+    deferred.Resolve(event == Event::kLoaded ? make_object() : env_.Undefined());
+  }
+}
+
+// An exception of the caller's function rejects the load instead of ending the process.
+void Session::call_on_progress() {
+  if (on_progress_.IsEmpty() || progress_error_) return;
+  try {
+    const auto num_bytes = num_bytes_done_.load(std::memory_order_relaxed);
+    on_progress_.Call({Napi::Number::New(env_, static_cast<double>(num_bytes))});
+  } catch (const Napi::Error& error) {
+    progress_error_ = error;
+  }
+}
+
+int read_int(const Napi::CallbackInfo& info, std::size_t index, const char* name) {
+  const Napi::Value value = info[index];
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
+  // The cast is defined only within the range of int, and a fraction would be dropped silently.
+  if (!(std::fabs(number) <= 2147483647.0 && number == std::trunc(number))) {
+    throw Napi::TypeError::New(info.Env(), std::string(name) + " must be a 32-bit integer");
+  }
+  return static_cast<int>(number);
+}
+
+// kernels::Error and its like become JavaScript exceptions; nothing else may leave a callback.
+template <class Body>
+Napi::Value guarded(Napi::Env env, Body body) {
+  try {
+    return body();
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(env, error.what());
+  }
+}
+
+template <class Element>
+Napi::Value typed_array(Napi::Env env, const Napi::ArrayBuffer& buffer, std::size_t offset,
+                        std::size_t length, const Element*) {
+  return Napi::TypedArrayOf<Element>::New(env, length, buffer, offset);
+}
+
+Napi::Value make_step_batches(Napi::Env env, const std::shared_ptr<StepBatches>& batches,
+                              const StepLimits& limits) {
+  // The finalizer owns a share: views outlive the model without dangling.
+  const Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(
+      env, batches->data(), batches->num_bytes(), [batches](Napi::Env, void*) {});
+  Napi::Array pair = Napi::Array::New(env, 2);
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    Napi::Object views = Napi::Object::New(env);
+    visit_views(
+        batches->batch(static_cast<int>(i)), limits,
+        [&](const char* name, auto* view, std::size_t length) {
+          const auto offset = reinterpret_cast<std::byte*>(view) - batches->data();
+          views.Set(name, typed_array(env, buffer, static_cast<std::size_t>(offset), length, view));
+        });
+    pair[i] = views;
+  }
+  return pair;
+}
+
+Napi::Object make_memory(Napi::Env env, const MemoryUse& use) {
+  Napi::Object memory = Napi::Object::New(env);
+  memory.Set("weights", static_cast<double>(use.weights));
+  memory.Set("kvCache", static_cast<double>(use.kv_cache));
+  memory.Set("workspace", static_cast<double>(use.workspace));
+  memory.Set("sampler", static_cast<double>(use.sampler));
+  return memory;
+}
+
+Napi::Value call_step(Session& session, const Napi::CallbackInfo& info) {
+  const StepSize size{read_int(info, 0, "step: numSequences"), read_int(info, 1, "step: numTokens"),
+                      read_int(info, 2, "step: numDecodes")};
+  return session.step(size);
+}
+
+Napi::Value call_fill_sampler_slot(Session& session, const Napi::CallbackInfo& info) {
+  const int slot = read_int(info, 0, "fillSamplerSlot: slot");
+  if (!info[1].IsTypedArray() ||
+      info[1].As<Napi::TypedArray>().TypedArrayType() != napi_int32_array) {
+    throw Napi::TypeError::New(info.Env(), "fillSamplerSlot: tokenIds must be an Int32Array");
+  }
+  const auto token_ids = info[1].As<Napi::Int32Array>();
+  const int num_prompt_tokens = read_int(info, 2, "fillSamplerSlot: numPromptTokens");
+  if (token_ids.ElementLength() > 2147483647) {
+    throw Napi::RangeError::New(info.Env(), "fillSamplerSlot: tokenIds has over 2^31 - 1 tokens");
+  }
+  session.idle_model("fillSamplerSlot")
+      .sampler_slots()
+      .fill(slot, token_ids.Data(), static_cast<int>(token_ids.ElementLength()), num_prompt_tokens);
+  return info.Env().Undefined();
+}
+
+Napi::Value call_touch_kv_cache(Session& session, const Napi::CallbackInfo& info) {
+  session.idle_model("touchKvCache").touch_kv_cache();
+  return info.Env().Undefined();
+}
+
+Napi::Value call_close(Session& session, const Napi::CallbackInfo& info) {
+  session.close();
+  return info.Env().Undefined();
+}
+
+// A plain object whose functions share the session: there is no `this` to get wrong.
+Napi::Value Session::make_object() {
+  const std::shared_ptr<Session> session = shared_from_this();
+  Napi::Object object = Napi::Object::New(env_);
+  object.Set("stepBatches", make_step_batches(env_, model_->step_batches(), model_->spec().limits));
+  object.Set("memory", make_memory(env_, model_->memory()));
+  using Call = Napi::Value (*)(Session&, const Napi::CallbackInfo&);
+  const auto set = [&](const char* name, Call call) {
+    const auto callback = [session, call](const Napi::CallbackInfo& info) {
+      return guarded(info.Env(), [&] { return call(*session, info); });
+    };
+    object.Set(name, Napi::Function::New(env_, callback, name));
+  };
+  set("step", call_step);
+  set("fillSamplerSlot", call_fill_sampler_slot);
+  set("touchKvCache", call_touch_kv_cache);
+  set("close", call_close);
+  return object;
+}
+
+}  // namespace
+
+Napi::Value load_model(Napi::Env env, ModelSpec spec, Napi::Function on_progress) {
+  return std::make_shared<Session>(env)->load(std::move(spec), on_progress);
+}
+
+}  // namespace kvasir
