@@ -1,0 +1,135 @@
+import type { ChatMessage, ChatToolCall, GenerateRequest } from '../engine/generate-request.js'
+import type { AnswerHead, ChunkFrames, WholeAnswer } from './answer.js'
+import { splitTemplate, templateMarker, toUsageWire } from './answer.js'
+import { toSamplingParams, toStopParams } from './sampling-wire.js'
+import type { ChatCompletionRequest, ChatMessageWire } from './schemas/chat-request.js'
+import type { ChatCompletion, ChatCompletionChunk } from './schemas/responses.js'
+import { toDataFrame } from './sse.js'
+
+export interface WireContext {
+  readonly vocabSize: number
+  readonly defaultMaxTokens: number | undefined
+}
+
+export function toGenerateRequest(
+  body: ChatCompletionRequest,
+  context: WireContext,
+): GenerateRequest {
+  const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? context.defaultMaxTokens
+  return {
+    prompt: { kind: 'chat', messages: body.messages.map(toChatMessage) },
+    sampling: toSamplingParams(body, context.vocabSize),
+    stop: toStopParams(body, maxTokens),
+    tenant: 0,
+  }
+}
+
+function toChatMessage(message: ChatMessageWire): ChatMessage {
+  switch (message.role) {
+    case 'assistant':
+      return toAssistantMessage(message)
+    case 'tool':
+      return {
+        role: 'tool',
+        content: joinParts(message.content),
+        ...(message.tool_call_id !== undefined && { toolCallId: message.tool_call_id }),
+        ...(message.name !== undefined && { name: message.name }),
+      }
+    case 'function':
+      // OpenAI's older name for the same thing.
+      return { role: 'tool', content: joinParts(message.content), name: message.name }
+    default:
+      return {
+        role: message.role,
+        content: joinParts(message.content),
+        ...(message.name !== undefined && { name: message.name }),
+      }
+  }
+}
+
+function toAssistantMessage(message: ChatMessageWire & { role: 'assistant' }): ChatMessage {
+  const content = message.content === undefined ? undefined : joinParts(message.content)
+  const reasoning = message.reasoning ?? message.reasoning_content
+  const toolCalls = message.tool_calls ?? []
+  return {
+    role: 'assistant',
+    content: content ?? message.refusal ?? null,
+    ...(message.name !== undefined && { name: message.name }),
+    ...(toolCalls.length > 0 && { toolCalls: toolCalls.map(toToolCall) }),
+    ...(reasoning !== undefined && { reasoning }),
+  }
+}
+
+type TextPart = { type: 'text'; text: string } | { type: 'refusal'; refusal: string }
+
+function joinParts(content: string | readonly TextPart[]): string {
+  if (typeof content === 'string') return content
+  return content.map((part) => (part.type === 'text' ? part.text : part.refusal)).join('\n')
+}
+
+/** Templates print arguments as an object; a model that wrote no JSON gets its own words back. */
+function toToolCall(call: {
+  readonly id: string
+  readonly function: { readonly name: string; readonly arguments: string }
+}): ChatToolCall {
+  const { name, arguments: text } = call.function
+  try {
+    return { id: call.id, name, arguments: JSON.parse(text) }
+  } catch {
+    return { id: call.id, name, arguments: text }
+  }
+}
+
+export function toChatCompletion(head: AnswerHead, answer: WholeAnswer): ChatCompletion {
+  const { text, finish } = answer
+  return {
+    id: head.id,
+    object: 'chat.completion',
+    created: head.created,
+    model: head.model,
+    system_fingerprint: head.system_fingerprint,
+    service_tier: 'default',
+    choices: [
+      {
+        index: 0,
+        message: { role: 'assistant', content: text, refusal: null },
+        logprobs: null,
+        finish_reason: finish.reason,
+        stop_reason: finish.stopString ?? null,
+      },
+    ],
+    usage: toUsageWire(finish.usage),
+  }
+}
+
+type ChunkChoice = ChatCompletionChunk['choices'][number]
+
+/** The chunks of api shape: role, text …, finish with an empty delta, and usage when asked for. */
+export function chatChunkFrames(head: AnswerHead, includeUsage: boolean): ChunkFrames {
+  const chunk = (choices: ChunkChoice[]): ChatCompletionChunk => ({
+    id: head.id,
+    object: 'chat.completion.chunk',
+    created: head.created,
+    model: head.model,
+    system_fingerprint: head.system_fingerprint,
+    service_tier: 'default',
+    choices,
+    ...(includeUsage && { usage: null }),
+  })
+  const choice = (delta: ChunkChoice['delta']): ChunkChoice => ({
+    index: 0,
+    delta,
+    logprobs: null,
+    finish_reason: null,
+  })
+  const [prefix, suffix] = splitTemplate(chunk([choice({ content: templateMarker })]))
+  return {
+    opening: toDataFrame(chunk([choice({ role: 'assistant', content: '', refusal: null })])),
+    text: (text) => `${prefix}${JSON.stringify(text)}${suffix}`,
+    finish: ({ reason, stopString }) =>
+      toDataFrame(
+        chunk([{ ...choice({}), finish_reason: reason, stop_reason: stopString ?? null }]),
+      ),
+    usage: (usage) => toDataFrame({ ...chunk([]), usage }),
+  }
+}

@@ -1,0 +1,71 @@
+import { engineFailed, modelLoading, shuttingDown } from '../engine/errors.js'
+import type { Engine, EngineState } from '../engine/generate-request.js'
+
+/**
+ * The engine as the routes see it: not there yet while the model loads, and closed to new work once
+ * the server drains. The port is taken before the model is loaded, so requests can come early.
+ */
+export class EngineGate {
+  #engine: Engine | undefined
+  #isDraining = false
+  #numInFlight = 0
+
+  constructor(engine?: Engine) {
+    this.#engine = engine
+  }
+
+  get state(): EngineState {
+    if (this.#isDraining) return 'draining'
+    return this.#engine?.state ?? 'loading'
+  }
+
+  /** The loaded engine, also while it drains or restarts. */
+  get loaded(): Engine | undefined {
+    return this.#engine
+  }
+
+  attach(engine: Engine): void {
+    this.#engine = engine
+  }
+
+  /** From now on new work is refused; what was admitted goes on. */
+  beginDrain(): void {
+    this.#isDraining = true
+  }
+
+  /** The engine for a new request, or the EngineError that says why there is none. */
+  admit(): Engine {
+    if (this.#isDraining) throw shuttingDown()
+    if (this.#engine === undefined) throw modelLoading()
+    return this.#engine
+  }
+
+  /** Requests that are being answered. */
+  get numInFlight(): number {
+    return this.#numInFlight
+  }
+
+  /** Runs the work of one request and counts it meanwhile. */
+  async track<T>(work: () => Promise<T>): Promise<T> {
+    this.#numInFlight++
+    try {
+      return await work()
+    } finally {
+      this.#numInFlight--
+    }
+  }
+
+  /** Throws if the engine was given up: only a new process helps then. */
+  requireAlive(): void {
+    if (this.#engine?.state !== 'failed') return
+    throw engineFailed('The engine failed repeatedly and was given up. Restart the server.')
+  }
+
+  /** Throws the EngineError that says why no request can be served now. */
+  requireReady(): void {
+    const { state } = this
+    if (state === 'draining') throw shuttingDown()
+    this.requireAlive()
+    if (state !== 'ready') throw modelLoading()
+  }
+}

@@ -1,0 +1,45 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { EngineGate } from './engine-gate.js'
+import type { UnknownParams } from './schemas/read-body.js'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The field that holds the prompt: engine errors about the prompt name it. */
+    promptParam?: string
+    /** Polled every few seconds; logged at debug level only. */
+    isQuiet?: boolean
+  }
+}
+
+/** What the operator decided about the HTTP side. */
+export interface AppConfig {
+  /** Names besides the engine's own under which the model is served. */
+  readonly modelAliases: readonly string[]
+  /** `any` answers to every model name, with the real one in the answer. */
+  readonly modelCheck: 'strict' | 'any'
+  readonly unknownParams: UnknownParams
+  /** Origins whose pages may call this server; empty for none. */
+  readonly corsOrigins: readonly string[]
+  readonly exposeInternalState: boolean
+  readonly defaultMaxTokens: number | undefined
+  readonly keepAliveMs: number
+  readonly stallTimeoutMs: number
+}
+
+export const defaultAppConfig: AppConfig = {
+  modelAliases: [],
+  modelCheck: 'strict',
+  unknownParams: 'warn',
+  corsOrigins: [],
+  exposeInternalState: false,
+  defaultMaxTokens: undefined,
+  keepAliveMs: 15_000,
+  stallTimeoutMs: 30_000,
+}
+
+/** What every route is given. */
+export interface RouteContext {
+  readonly gate: EngineGate
+  readonly config: AppConfig
+  readonly logger: FastifyBaseLogger
+}

@@ -1,0 +1,95 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { z } from 'zod'
+import type { Engine, Finish, GenerateRequest } from '../../engine/generate-request.js'
+import { type ChunkFrames, collectAnswer, toFrames, type WholeAnswer } from '../answer.js'
+import { disconnectSignal } from '../disconnect.js'
+import { toErrorResponse } from '../errors.js'
+import { publicRequestId, setProcessingTime } from '../headers.js'
+import type { RouteContext } from '../route-config.js'
+import type { FieldTable } from '../schemas/field.js'
+import { readBody } from '../schemas/read-body.js'
+import { sendEventStream } from '../sse.js'
+
+/** What is particular to one endpoint. */
+export interface GenerationPlan {
+  readonly request: GenerateRequest
+  readonly isStreamed: boolean
+  readonly includeUsage: boolean
+  readonly frames: ChunkFrames
+  whole(answer: WholeAnswer): object
+}
+
+/** Admits the request, then sends its answer, streamed or whole. */
+export async function serveGeneration(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  context: RouteContext,
+  engine: Engine,
+  plan: GenerationPlan,
+): Promise<object> {
+  // Whatever can be refused (too long, queue full) is refused here, while a status can be sent.
+  const generation = await engine.generate(plan.request, disconnectSignal(reply))
+  const onFinish = ({ usage }: Finish) => {
+    request.usage = usage
+  }
+  if (!plan.isStreamed) {
+    const answer = await collectAnswer(generation.deltas)
+    onFinish(answer.finish)
+    return plan.whole(answer)
+  }
+  setProcessingTime(reply)
+  const frames = toFrames(generation.deltas, plan.frames, {
+    includeUsage: plan.includeUsage,
+    onFinish,
+  })
+  await sendEventStream(reply, frames, {
+    keepAliveMs: context.config.keepAliveMs,
+    stallTimeoutMs: context.config.stallTimeoutMs,
+    toErrorBody: (error) => {
+      request.log.error({ err: error }, 'a stream failed after its start')
+      return toErrorResponse(error, { requestId: publicRequestId(request) }).body
+    },
+  })
+  return reply
+}
+
+/** Reads the body and says in a header, and once per key in the log, what was left out. */
+export class BodyReader {
+  readonly #context: RouteContext
+  readonly #loggedParams = new Set<string>()
+
+  constructor(context: RouteContext) {
+    this.#context = context
+  }
+
+  read<T>(
+    schema: z.ZodType<T>,
+    fields: FieldTable,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): T {
+    const { unknownParams: policy } = this.#context.config
+    const { body, unknownParams } = readBody(schema, fields, request.body, policy)
+    if (unknownParams.length > 0) {
+      const names = unknownParams.map(printable)
+      reply.header('x-ignored-params', names.join(', '))
+      for (const name of names) this.#logOnce(name)
+    }
+    return body
+  }
+
+  #logOnce(name: string): void {
+    if (this.#loggedParams.size >= maxLoggedParams || this.#loggedParams.has(name)) return
+    this.#loggedParams.add(name)
+    const message = 'a request has a parameter that is not known and was left out'
+    this.#context.logger.warn({ param: name }, message)
+  }
+}
+
+/** A client that invents keys must not fill the log. */
+const maxLoggedParams = 256
+
+/** Keys are the client's words, and headers are ASCII without separators. */
+function printable(name: string): string {
+  return name.replace(/[^\w.[\]-]/g, '?').slice(0, 64)
+}
