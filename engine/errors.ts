@@ -59,6 +59,14 @@ export function serverOverloaded(numQueued: number, maxQueued: number): EngineEr
   )
 }
 
+export function tooManyQueuedTokens(numQueued: number, maxQueued: number): EngineError {
+  return new EngineError(
+    'server_overloaded',
+    `The prompts in the queue have ${numQueued} tokens of at most ${maxQueued}. ` +
+      'Try again in a moment.',
+  )
+}
+
 export function modelLoading(): EngineError {
   return new EngineError('model_loading', 'The model is still being loaded. Try again in a moment.')
 }
