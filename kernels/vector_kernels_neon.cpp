@@ -1,0 +1,1 @@
+#include "kernels/vector_kernels_simd.h"
