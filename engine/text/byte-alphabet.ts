@@ -29,7 +29,8 @@ export function bytesOfToken(token: string): Uint8Array | undefined {
   return bytes
 }
 
-export function tokenOfBytes(bytes: Uint8Array): string {
+/** Bytes as a byte-level vocabulary spells them. */
+export function tokenOfBytes(bytes: Iterable<number>): string {
   let token = ''
   for (const byte of bytes) token += CHAR_OF_BYTE[byte]
   return token

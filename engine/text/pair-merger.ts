@@ -1,20 +1,22 @@
-import type { MergeRules } from './tokenizer-file.js'
+import { tokenOfBytes } from './byte-alphabet.js'
+import { MAX_TOKEN_BYTES, type MergeRules } from './tokenizer-file.js'
 
 const MAX_CACHED_WORDS = 8192
 const MAX_CACHED_WORD_LEN = 48
 /** Positions share a float64 with ranks in the heap: 2^24 positions x 2^21 ranks stay exact. */
-const MAX_WORD_LEN = 1 << 24
+const MAX_WORD_BYTES = 1 << 24
 const MAX_KEPT_SCRATCH = 1 << 16
 
 /**
- * Byte-pair merging on ids, in O(n log n) for a word of n characters.
+ * Byte-pair merging on ids, in O(n log n) for a word of n bytes.
  *
  * The library's own merge loop makes objects and JSON strings: for one word of 10^6 equal
  * characters it took 31 s and 775 MB on one core of two. Here a word is a linked list in typed arrays, its
  * possible merges a binary heap of numbers, and a merge is found by one probe of a flat hash table.
  */
 export class PairMerger {
-  readonly #vocab: ReadonlyMap<string, number>
+  /** The token of each byte, -1 where the vocabulary has none. */
+  readonly #byteIds: Int32Array
   readonly #wholeWords: ReadonlyMap<string, number> | undefined
   readonly #merges: MergeTable
   readonly #cache = new Map<string, Int32Array>()
@@ -26,44 +28,49 @@ export class PairMerger {
     rules: MergeRules,
     forbiddenIds: ReadonlySet<number>,
   ) {
-    this.#vocab = vocab
+    this.#byteIds = Int32Array.from(
+      { length: 256 },
+      (_, byte) => vocab.get(tokenOfBytes([byte])) ?? -1,
+    )
     this.#merges = new MergeTable(rules.triples, forbiddenIds)
     if (rules.ignoresMergesForWholeWords) {
       this.#wholeWords = new Map([...vocab].filter(([, id]) => !forbiddenIds.has(id)))
     }
   }
 
-  /** Appends the ids of a word in the byte alphabet to `out`. */
+  /** Appends the ids of a word to `out`. */
   encode(word: string, out: number[]): void {
-    const whole = this.#wholeWords?.get(word)
-    if (whole !== undefined) {
-      out.push(whole)
-      return
-    }
     const cached = this.#cache.get(word)
     if (cached !== undefined) {
       for (const id of cached) out.push(id)
       return
     }
     const start = out.length
-    this.#merge(word, out)
+    const bytes = Buffer.from(word, 'utf8')
+    // Only short words are tokens as a whole, and a long one would be copied for nothing.
+    const isShort = bytes.length <= MAX_TOKEN_BYTES
+    const whole = isShort ? this.#wholeWords?.get(tokenOfBytes(bytes)) : undefined
+    if (whole !== undefined) out.push(whole)
+    else this.#merge(bytes, out)
     if (word.length > MAX_CACHED_WORD_LEN) return
     // Emptied as a whole: words repeat so much that it fills up again at once.
     if (this.#cache.size >= MAX_CACHED_WORDS) this.#cache.clear()
     this.#cache.set(word, Int32Array.from(out.slice(start)))
   }
 
-  #merge(word: string, out: number[]): void {
-    if (word.length > MAX_WORD_LEN) {
-      throw new RangeError(`A word of ${word.length} bytes is above the limit of ${MAX_WORD_LEN}.`)
+  #merge(bytes: Uint8Array, out: number[]): void {
+    if (bytes.length > MAX_WORD_BYTES) {
+      throw new RangeError(
+        `A word of ${bytes.length} bytes is above the limit of ${MAX_WORD_BYTES}.`,
+      )
     }
-    if (this.#scratch.capacity < word.length) this.#scratch = new Scratch(word.length)
+    if (this.#scratch.capacity < bytes.length) this.#scratch = new Scratch(bytes.length)
     const { ids, next, prev } = this.#scratch
     // A byte that the vocabulary does not know vanishes, and its neighbours meet.
     let numSymbols = 0
-    for (let i = 0; i < word.length; i++) {
-      const id = this.#vocab.get(word[i]!)
-      if (id === undefined) continue
+    for (let i = 0; i < bytes.length; i++) {
+      const id = this.#byteIds[bytes[i]!]!
+      if (id < 0) continue
       ids[numSymbols] = id
       prev[numSymbols] = numSymbols - 1
       next[numSymbols] = numSymbols + 1
@@ -83,8 +90,8 @@ export class PairMerger {
     heap.clear()
     for (let i = 0; i + 1 < numSymbols; i++) this.#offer(i)
     for (let key = heap.pop(); key >= 0; key = heap.pop()) {
-      const rank = Math.floor(key / MAX_WORD_LEN)
-      const left = key % MAX_WORD_LEN
+      const rank = Math.floor(key / MAX_WORD_BYTES)
+      const left = key % MAX_WORD_BYTES
       const right = next[left]!
       // Stale when either half was merged with something else since it was offered.
       if (ids[left]! < 0 || right < 0) continue
@@ -104,7 +111,7 @@ export class PairMerger {
   #offer(left: number): void {
     const { ids, next, heap } = this.#scratch
     const rank = this.#merges.findRank(ids[left]!, ids[next[left]!]!)
-    if (rank >= 0) heap.push(rank * MAX_WORD_LEN + left)
+    if (rank >= 0) heap.push(rank * MAX_WORD_BYTES + left)
   }
 }
 

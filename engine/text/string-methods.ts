@@ -5,6 +5,7 @@ import {
   itemsOf,
   makeBoolean,
   makeFunction,
+  makeInteger,
   makeList,
   makeString,
   type RuntimeValue,
@@ -29,7 +30,7 @@ export class StringMethods {
   /** The method as a value that a template can call; undefined if it is not one of these. */
   find(name: string, text: string): RuntimeValue | undefined {
     const call = METHODS.get(name)
-    if (call === undefined) return undefined
+    if (call === undefined || name === 'length') return undefined
     return makeFunction((args) => this.#call(call, text, toMethodArguments(args)))
   }
 
@@ -112,6 +113,7 @@ const METHODS: ReadonlyMap<string, Method> = new Map<string, Method>([
   ['lower', (subject) => mapCase(subject, (char) => char.toLowerCase())],
   ['capitalize', (subject) => mapCase(subject, (char, i) => toTitleCase(char, i === 0))],
   ['title', title],
+  ['length', ({ plain }) => makeInteger([...plain].length)],
 ])
 const FILTERS: ReadonlySet<string> = new Set([
   'trim',
@@ -120,6 +122,7 @@ const FILTERS: ReadonlySet<string> = new Set([
   'capitalize',
   'title',
   'replace',
+  'length',
 ])
 
 /** What Python strips beyond JavaScript's white space; U+FEFF is the other way round. */
@@ -238,5 +241,8 @@ function title(subject: Subject): RuntimeValue {
 }
 
 function toTitleCase(char: string, isFirst: boolean): string {
-  return isFirst ? char.toUpperCase() : char.toLowerCase()
+  if (!isFirst) return char.toLowerCase()
+  // One letter may become two, of which only the first is upper case: ß gives Ss.
+  const [first = '', ...others] = char.toUpperCase()
+  return first + others.join('').toLowerCase()
 }

@@ -45,6 +45,7 @@ const scratch = makeScope()
 // The constructors are reached through values that the library makes itself.
 const StringClass = classOf<string>('string', '')
 const BooleanClass = classOf<boolean>('boolean', true)
+const IntegerClass = classOf<number>('integer', 0)
 const ListClass = classOf<RuntimeValue[]>('list', [])
 const FunctionClass = classOf<NativeFunction>('function', () => null)
 
@@ -60,6 +61,10 @@ export function makeString(value: string): RuntimeValue {
 
 export function makeBoolean(value: boolean): RuntimeValue {
   return new BooleanClass(value)
+}
+
+export function makeInteger(value: number): RuntimeValue {
+  return new IntegerClass(value)
 }
 
 export function makeList(items: RuntimeValue[]): RuntimeValue {

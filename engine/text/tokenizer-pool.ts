@@ -18,12 +18,16 @@ export interface TokenizerPoolOptions {
   readonly maxContextLen: number
   /** Jobs that may wait for a thread. Default 1024. */
   readonly maxQueuedJobs?: number
-  /** What one prompt may take before its thread is replaced and it is refused. Default 2000. */
+  /**
+   * What one prompt may take before its thread is replaced and it is refused. The default is 2000,
+   * and more for contexts above 32,768 tokens, in proportion.
+   */
   readonly jobTimeoutMs?: number
 }
 
 const DEFAULT_MAX_QUEUED_JOBS = 1024
-const DEFAULT_JOB_TIMEOUT_MS = 2000
+const MIN_JOB_TIMEOUT_MS = 2000
+const TOKENS_PER_TIMEOUT_MS = 16
 const LOAD_TIMEOUT_MS = 60_000
 /** A thread that cannot be started again this often in a row ends the pool. */
 const MAX_FAILED_STARTS = 3
@@ -64,7 +68,7 @@ export class TokenizerPool {
     this.#maxContextLen = options.maxContextLen
     this.#longestTokenBytes = buildTokenTable(assets).longestTokenBytes
     this.#maxQueuedJobs = options.maxQueuedJobs ?? DEFAULT_MAX_QUEUED_JOBS
-    this.#jobTimeoutMs = options.jobTimeoutMs ?? DEFAULT_JOB_TIMEOUT_MS
+    this.#jobTimeoutMs = options.jobTimeoutMs ?? defaultJobTimeoutMs(options.maxContextLen)
   }
 
   /** Starts the threads and waits for them. Rejects where tokenizer or template are refused. */
@@ -284,6 +288,10 @@ class WorkerSlot {
       // The exit handler has already counted this failure and decided what to do.
     })
   }
+}
+
+function defaultJobTimeoutMs(maxContextLen: number): number {
+  return Math.max(MIN_JOB_TIMEOUT_MS, Math.ceil(maxContextLen / TOKENS_PER_TIMEOUT_MS))
 }
 
 function byteLength(text: string): number {

@@ -130,14 +130,13 @@ interface TextSplitter {
 /** The library's normalizer and word splitter, without a vocabulary. */
 function makeSplitter(tokenizer: TokenizerJson): TextSplitter {
   const normalizer = readNormalizer(tokenizer)
-  const bytes = { type: 'ByteLevel', add_prefix_space: false, use_regex: false }
   return new HubTokenizer(
     {
       added_tokens: [],
       normalizer: normalizer === null ? null : { type: normalizer },
       pre_tokenizer: {
         type: 'Sequence',
-        pretokenizers: [...readPreTokenizer(tokenizer), bytes],
+        pretokenizers: readPreTokenizer(tokenizer),
       },
       post_processor: null,
       decoder: null,
