@@ -29,7 +29,8 @@ export function checkIntegrity(state: SchedulerState): void {
   for (let s = running.first; s !== undefined; s = s.next) {
     const isAborted = s.status === 'finished' && state.isInFlight && s.numScheduledTokens > 0
     assert(s.status === 'running' || isAborted, 'an ended sequence still runs', s.id)
-    assert(sequences.has(s.id) !== isAborted, 'a running sequence is not known by its id', s.id)
+    const isKnown = sequences.get(s.id) === s
+    assert(isKnown !== isAborted, 'a running sequence is not known by its id', s.id)
     if (!isAborted) numLive++
     assert(s.samplerSlot >= 0 && !samplerSlots.has(s.samplerSlot), 'a sampler slot is free', s.id)
     usedSlots.add(s.samplerSlot)

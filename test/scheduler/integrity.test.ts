@@ -1,0 +1,221 @@
+import t from 'tap'
+import { rootParent } from '../../scheduler/block-hash.js'
+import { BlockPool } from '../../scheduler/block-pool.js'
+import { FreeList } from '../../scheduler/free-list.js'
+import { checkIntegrity } from '../../scheduler/integrity.js'
+import { Sequence, SequenceQueue } from '../../scheduler/sequence.js'
+
+function create(id: number): Sequence {
+  const spec = {
+    id,
+    tenant: 0,
+    promptTokenIds: Int32Array.of(id, 2, 3, 4, 5, 6),
+    maxTokens: 4,
+    minTokens: 0,
+    stopTokenIds: Int32Array.of(),
+    ignoreStopTokens: false,
+  }
+  return new Sequence(spec, 4)
+}
+
+/** A right state: 1 and 2 run with one published and one private block each, 3 waits. */
+function createState() {
+  const pool = new BlockPool(8, 4, 0)
+  const samplerSlots = new FreeList(4)
+  samplerSlots.pushBack(2)
+  samplerSlots.pushBack(3)
+  const [running, waiting] = [new SequenceQueue(), new SequenceQueue()]
+  const [first, second, third] = [create(1), create(2), create(3)]
+  waiting.pushBack(third)
+  for (const [slot, s] of [first, second].entries()) {
+    running.pushBack(s)
+    s.status = 'running'
+    s.samplerSlot = slot
+    s.blockTable[0] = pool.take()
+    s.blockTable[1] = pool.take()
+    s.numBlocks = 2
+    s.numComputedTokens = 5
+    pool.publish(s.blockTable[0], rootParent, 0, s.tokenIds, 0)
+    s.numPublishedBlocks = 1
+  }
+  const sequences = new Map([first, second, third].map((s) => [s.id, s]))
+  const state = { pool, samplerSlots, sequences, waiting, running, isInFlight: true }
+  return { state, first, second, third }
+}
+
+t.test('a right state passes, also with one aborted in flight', async (t) => {
+  const { state, first } = createState()
+  t.doesNotThrow(() => checkIntegrity(state))
+  first.status = 'finished'
+  first.numScheduledTokens = 1
+  state.sequences.delete(1)
+  t.doesNotThrow(() => checkIntegrity(state))
+  state.isInFlight = false
+  t.throws(() => checkIntegrity(state), /an ended sequence still runs: 1/)
+})
+
+type Parts = ReturnType<typeof createState>
+
+const damages: [string, RegExp, (parts: Parts) => void][] = [
+  [
+    'a waiting sequence with blocks',
+    /waiting sequence holds something: 3/,
+    ({ third }) => {
+      third.numBlocks = 1
+    },
+  ],
+  [
+    'a waiting sequence with tokens',
+    /waiting sequence holds something: 3/,
+    ({ third }) => {
+      third.numComputedTokens = 1
+    },
+  ],
+  [
+    'a waiting sequence with a slot',
+    /waiting sequence holds something: 3/,
+    ({ third }) => {
+      third.samplerSlot = 0
+    },
+  ],
+  [
+    'an ended one that waits',
+    /waiting sequence holds something: 3/,
+    ({ third }) => {
+      third.status = 'finished'
+    },
+  ],
+  [
+    'a forgotten one that waits',
+    /waiting sequence is not known by its id: 3/,
+    ({ state }) => {
+      state.sequences.delete(3)
+    },
+  ],
+  [
+    'a wrong length of the line',
+    /waiting sequences are miscounted: 1/,
+    ({ state }) => {
+      state.waiting.length = 2
+    },
+  ],
+  [
+    'a forgotten one that runs',
+    /running sequence is not known by its id: 1/,
+    ({ state }) => {
+      state.sequences.delete(1)
+    },
+  ],
+  [
+    'one that is nowhere',
+    /sequences are miscounted: 3/,
+    ({ state }) => {
+      state.sequences.set(4, create(4))
+    },
+  ],
+  [
+    'an ended one outside the step',
+    /an ended sequence still runs: 1/,
+    ({ first }) => {
+      first.status = 'finished'
+    },
+  ],
+  [
+    'no sampler slot',
+    /a sampler slot is free: 1/,
+    ({ first }) => {
+      first.samplerSlot = -1
+    },
+  ],
+  [
+    'a sampler slot that is free',
+    /a sampler slot is free: 1/,
+    ({ first }) => {
+      first.samplerSlot = 2
+    },
+  ],
+  [
+    'a sampler slot for two',
+    /two sequences have one sampler slot/,
+    ({ first }) => {
+      first.samplerSlot = 1
+    },
+  ],
+  [
+    'a block too few',
+    /too many or too few blocks: 1/,
+    ({ first }) => {
+      first.numBlocks = 1
+      first.numScheduledTokens = 1
+    },
+  ],
+  [
+    'a block too many',
+    /too many or too few blocks: 1/,
+    ({ first }) => {
+      first.numBlocks = 3
+    },
+  ],
+  [
+    'a protected one without its blocks',
+    /too many or too few blocks: 1/,
+    ({ first }) => {
+      first.numPreemptions = 2
+    },
+  ],
+  [
+    'tokens from nowhere',
+    /computed tokens it has not: 1/,
+    ({ first }) => {
+      first.numComputedTokens = 6
+    },
+  ],
+  [
+    'a full block that is kept back',
+    /full block is not published; sequence: 1/,
+    ({ first }) => {
+      first.numPublishedBlocks = 0
+    },
+  ],
+  [
+    'a table that is not its keys',
+    /does not agree with the keys; sequence: 1/,
+    ({ first }) => {
+      first.tokenIds[3] = 99
+    },
+  ],
+  [
+    'a partial block that is published',
+    /not agree with the keys; sequence: 1/,
+    ({ state, first }) => {
+      const [parent, block] = first.blockTable
+      state.pool.publish(block!, parent!, 0, Int32Array.of(5, 6, 7, 8), 0)
+    },
+  ],
+  [
+    'a partial block that is shared',
+    /not agree with the keys; sequence: 2/,
+    ({ state, first, second }) => {
+      const [parent, block] = first.blockTable
+      state.pool.publish(block!, parent!, 0, Int32Array.of(5, 6, 7, 8), 0)
+      state.running.remove(first)
+      state.sequences.delete(1)
+      second.blockTable[1] = block!
+    },
+  ],
+  [
+    'a block nobody holds',
+    /a reference count is not its tables; block: 4/,
+    ({ state }) => {
+      state.pool.take()
+    },
+  ],
+]
+
+for (const [name, message, damage] of damages) {
+  t.test(`seen: ${name}`, async (t) => {
+    const parts = createState()
+    damage(parts)
+    t.throws(() => checkIntegrity(parts.state), { message })
+  })
+}

@@ -1,0 +1,193 @@
+import t from 'tap'
+import { add, commit, createScheduler, describe, range, step } from './simulation/drive.js'
+
+t.test('a second prompt reuses the blocks that are equal, within its tenant', async (t) => {
+  const scheduler = createScheduler()
+  add(scheduler, 1, range(0, 8), { maxTokens: 1 })
+  step(scheduler)
+  t.equal(scheduler.stats.numCachedBlocks, 2)
+
+  const prompt = Int32Array.of(...range(0, 8), 50, 51)
+  const hit = add(scheduler, 2, prompt, { maxTokens: 1 })
+  t.equal(step(scheduler), '2:2')
+  t.equal(hit.numCachedTokens, 8)
+  const stranger = add(scheduler, 3, prompt, { maxTokens: 1, tenant: 1 })
+  t.equal(step(scheduler), '3:8')
+  t.equal(stranger.numCachedTokens, 0)
+  t.equal(scheduler.stats.numPrefixHitTokens, 8)
+})
+
+t.test('a fully cached prompt computes its last block again and ends up sharing it', async (t) => {
+  const scheduler = createScheduler()
+  const first = add(scheduler, 1, range(0, 8))
+  step(scheduler)
+  const second = add(scheduler, 2, range(0, 8))
+  const plan = scheduler.schedule()!
+  t.equal(describe(plan), '1:1 2:4')
+  t.equal(second.blockTable[0], first.blockTable[0])
+  t.not(second.blockTable[1], first.blockTable[1], 'a shared block is not written')
+  commit(scheduler, plan)
+  t.equal(second.numCachedTokens, 4)
+  t.equal(second.blockTable[1], first.blockTable[1])
+  t.equal(scheduler.stats.numUsedBlocks, 3, 'two of the prompt, one of the first answer')
+})
+
+t.test('equal prompts that come together share once they are computed', async (t) => {
+  const scheduler = createScheduler({ maxTokensPerStep: 32 })
+  for (let id = 1; id <= 3; id++) add(scheduler, id, range(0, 10))
+  const plan = scheduler.schedule()!
+  t.equal(scheduler.stats.numUsedBlocks, 9)
+  commit(scheduler, plan)
+  t.equal(scheduler.stats.numUsedBlocks, 5, 'two shared, three of their own')
+})
+
+t.test('answers are reused as well: the next turn of a chat is mostly cached', async (t) => {
+  const scheduler = createScheduler()
+  const turn = add(scheduler, 1, range(0, 6), { maxTokens: 8 })
+  while (turn.status !== 'finished') step(scheduler)
+  const next = Int32Array.of(...turn.tokenIds, 1, 2, 3)
+  const sequence = add(scheduler, 2, next)
+  step(scheduler)
+  t.equal(sequence.numCachedTokens, 12, 'of 14 tokens; the last was never computed')
+})
+
+t.test('when blocks run out the newest is preempted and computed again', async (t) => {
+  const scheduler = createScheduler({ numBlocks: 4, maxContextLen: 16, maxTokensPerStep: 16 })
+  const old = add(scheduler, 1, range(0, 6), { maxTokens: 10 })
+  const young = add(scheduler, 2, range(100, 4), { maxTokens: 8 })
+  t.equal(step(scheduler), '1:6 2:4')
+  t.equal(step(scheduler), '1:1 2:1')
+  t.equal(step(scheduler), '1:1 2:1')
+  t.equal(scheduler.stats.numUsedBlocks, 4)
+  t.equal(step(scheduler), '1:1', 'its third block was one of the other sequence')
+  t.equal(young.status, 'waiting')
+  t.equal(young.samplerSlot, -1)
+  t.equal(young.numPreemptions, 1)
+  t.equal(scheduler.stats.numPreemptions, 1)
+  t.equal(scheduler.stats.numCachedBlocks, 1, 'its full block is kept while there is room')
+  while (old.status !== 'finished') t.equal(step(scheduler), '1:1')
+  t.equal(old.numPreemptions, 0)
+
+  const plan = scheduler.schedule()!
+  t.same(plan.admitted, [young], 'its sampler slot must be filled again')
+  t.equal(describe(plan), '2:7', 'prompt and answer so far')
+  t.equal(young.numCachedTokens, 0, 'what was cached at the first admission')
+  commit(scheduler, plan)
+  while (young.status !== 'finished') step(scheduler)
+  t.equal(young.numOutputTokens, 8)
+})
+
+t.test(
+  'a sequence preempted twice waits for all it can need, and is not preempted again',
+  async (t) => {
+    const scheduler = createScheduler({ numBlocks: 6, maxContextLen: 24, maxTokensPerStep: 16 })
+    const old = add(scheduler, 1, range(0, 4), { maxTokens: 16 })
+    const young = add(scheduler, 2, range(100, 4), { maxTokens: 12 })
+    step(scheduler)
+    young.numPreemptions = 1
+    const counts = []
+    while (young.status !== 'finished') {
+      step(scheduler)
+      if (young.status === 'running') counts.push(young.numBlocks)
+    }
+    t.equal(young.numPreemptions, 2)
+    t.equal(old.numPreemptions, 0)
+    t.equal(counts.at(-1), 4, 'fifteen tokens go through the model')
+    t.ok(counts.lastIndexOf(3) < counts.indexOf(4), 'all four at once')
+    t.equal(young.numOutputTokens, 12)
+  },
+)
+
+t.test('behind a protected one, the asking sequence preempts itself', async (t) => {
+  const scheduler = createScheduler({ numBlocks: 6, maxContextLen: 24, maxTokensPerStep: 16 })
+  const asking = add(scheduler, 1, range(0, 4), { maxTokens: 16 })
+  const shielded = add(scheduler, 2, range(100, 4), { maxTokens: 13 })
+  shielded.numPreemptions = 2
+  step(scheduler)
+  t.equal(shielded.numBlocks, 4)
+  const plans = []
+  while (asking.status === 'running') plans.push(step(scheduler))
+  t.equal(plans.at(-1), '2:1', 'the protected one goes on')
+  t.equal(asking.numPreemptions, 1)
+  while (asking.status !== 'finished') step(scheduler)
+  t.equal(asking.numOutputTokens, 16)
+  t.equal(shielded.numPreemptions, 2)
+})
+
+t.test('with nothing but protected sequences that need blocks, something is wrong', async (t) => {
+  const scheduler = createScheduler({ numBlocks: 2, maxContextLen: 8 })
+  const sequence = add(scheduler, 1, range(0, 4), { maxTokens: 4 })
+  add(scheduler, 2, range(100, 4), { maxTokens: 4 })
+  step(scheduler)
+  sequence.numPreemptions = 2
+  sequence.numBlocks = 0
+  t.throws(() => {
+    for (let i = 0; i < 4; i++) scheduler.commit(scheduler.schedule()!, Int32Array.of(1, 1))
+  }, /no running sequence may be preempted/)
+})
+
+t.test('an abort ends a sequence that waits, runs or is long gone', async (t) => {
+  const scheduler = createScheduler({ maxSequences: 1 })
+  const running = add(scheduler, 1, range(0, 5))
+  const waiting = add(scheduler, 2, range(100, 5))
+  step(scheduler)
+  t.ok(scheduler.abort(2))
+  t.equal(waiting.status, 'finished')
+  t.notOk(scheduler.abort(2), 'twice')
+  t.ok(scheduler.abort(1))
+  t.equal(running.status, 'finished')
+  t.equal(scheduler.stats.numUsedBlocks, 0, 'at once, because no step is in flight')
+  t.equal(scheduler.stats.numCachedBlocks, 1, 'the full block stays for others')
+  t.notOk(scheduler.abort(99))
+  t.equal(scheduler.schedule(), undefined)
+  scheduler.checkIntegrity()
+})
+
+t.test('an abort in flight gives the blocks back at the commit', async (t) => {
+  const scheduler = createScheduler()
+  const sequence = add(scheduler, 1, range(0, 5))
+  const plan = scheduler.schedule()!
+  t.ok(scheduler.abort(1))
+  t.notOk(scheduler.abort(1))
+  t.equal(sequence.status, 'finished')
+  t.equal(scheduler.stats.numUsedBlocks, 2, 'the step may still write to them')
+  t.equal(scheduler.stats.numRunning, 1)
+  add(scheduler, 1, range(100, 5), { maxTokens: 1 })
+  commit(scheduler, plan)
+  t.same(plan.outcomes, [])
+  t.equal(scheduler.stats.numUsedBlocks, 0)
+  t.equal(scheduler.stats.numRunning, 0)
+  t.equal(step(scheduler), '1:5', 'the id is free again')
+})
+
+t.test('an aborted sequence whose step fails leaves nothing behind', async (t) => {
+  const scheduler = createScheduler()
+  add(scheduler, 1, range(0, 5))
+  const plan = scheduler.schedule()!
+  scheduler.abort(1)
+  commit(scheduler, plan, -1)
+  t.same(plan.outcomes, [])
+  t.equal(scheduler.stats.numFreeBlocks, 16)
+})
+
+t.test('a running sequence that the step in flight leaves out is given back at once', async (t) => {
+  const scheduler = createScheduler({ maxTokensPerStep: 4 })
+  add(scheduler, 1, range(0, 2))
+  add(scheduler, 2, range(100, 9))
+  add(scheduler, 3, range(200, 9))
+  step(scheduler)
+  scheduler.abort(1)
+  t.equal(step(scheduler), '2:4')
+  t.equal(step(scheduler), '2:3 3:1')
+  add(scheduler, 4, range(300, 9))
+  t.equal(step(scheduler), '2:1 3:3')
+  const plan = scheduler.schedule()!
+  t.equal(describe(plan), '2:1 3:3')
+  commit(scheduler, plan)
+  t.equal(step(scheduler), '2:1 3:2 4:1')
+  add(scheduler, 5, range(400, 1))
+  const next = scheduler.schedule()!
+  t.equal(describe(next), '3:1 4:3', 'the answer of 2 is complete')
+  scheduler.abort(5)
+  commit(scheduler, next)
+})
