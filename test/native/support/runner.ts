@@ -38,7 +38,10 @@ export class Runner {
     this.#model = model
     this.#spec = spec
     // An order that is neither rising nor falling, so that a table is never mistaken for a range.
-    this.#freeBlocks = Array.from({ length: spec.numBlocks }, (_, i) => (i * 37 + 11) % spec.numBlocks)
+    this.#freeBlocks = Array.from(
+      { length: spec.numBlocks },
+      (_, i) => (i * 37 + 11) % spec.numBlocks,
+    )
   }
 
   get nextViews(): StepBatchViews {
@@ -46,7 +49,11 @@ export class Runner {
   }
 
   /** A sequence with blocks for `maxLen` tokens. */
-  add(promptTokenIds: readonly number[], maxLen: number, sampling: TestSampling = {}): TestSequence {
+  add(
+    promptTokenIds: readonly number[],
+    maxLen: number,
+    sampling: TestSampling = {},
+  ): TestSequence {
     const numBlocks = Math.ceil(maxLen / this.#spec.blockSize)
     const blockTable = this.#freeBlocks.splice(0, numBlocks)
     if (blockTable.length < numBlocks) throw new Error('the test uses more blocks than there are')
@@ -108,7 +115,11 @@ export class Runner {
   }
 
   /** The prompt in chunks of at most `chunkLen`, then `numNewTokens` tokens one by one. */
-  async generate(sequence: TestSequence, numNewTokens: number, chunkLen: number): Promise<number[]> {
+  async generate(
+    sequence: TestSequence,
+    numNewTokens: number,
+    chunkLen: number,
+  ): Promise<number[]> {
     const promptLen = sequence.tokenIds.length
     while (sequence.tokenIds.length < promptLen + numNewTokens) {
       const numLeft = sequence.tokenIds.length - sequence.numComputedTokens

@@ -62,7 +62,9 @@ export function makeTinyModel(
     const { bytes, rounded } = encode(type, stored)
     weights.set(
       name,
-      numInterleavedHeads === 0 ? rounded : unInterleave(rounded, numInterleavedHeads, full.headDim),
+      numInterleavedHeads === 0
+        ? rounded
+        : unInterleave(rounded, numInterleavedHeads, full.headDim),
     )
     const byteLength = bytes.byteLength
     tensors.push({ name, type, shape, file: 0, offset, byteLength, numInterleavedHeads })
@@ -156,7 +158,9 @@ function interleave(values: Float32Array, numHeads: number, headDim: number): Fl
 
 function unInterleave(stored: Float32Array, numHeads: number, headDim: number): Float32Array {
   const numRows = numHeads * headDim
-  const trueRow = new Map(Array.from({ length: numRows }, (_, row) => [storedRow(row, headDim), row]))
+  const trueRow = new Map(
+    Array.from({ length: numRows }, (_, row) => [storedRow(row, headDim), row]),
+  )
   return permuteRows(stored, numRows, (row) => trueRow.get(row)!)
 }
 
