@@ -9,6 +9,7 @@ export class EngineGate {
   #engine: Engine | undefined
   #isDraining = false
   #numInFlight = 0
+  #onIdle: (() => void)[] = []
 
   constructor(engine?: Engine) {
     this.#engine = engine
@@ -52,7 +53,14 @@ export class EngineGate {
       return await work()
     } finally {
       this.#numInFlight--
+      if (this.#numInFlight === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
     }
+  }
+
+  /** Resolves when no request is being answered. */
+  whenIdle(): Promise<void> {
+    if (this.#numInFlight === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#onIdle.push(resolve))
   }
 
   /** Throws if the engine was given up: only a new process helps then. */

@@ -41,7 +41,7 @@ function refusal(status: number, meaning: string): CatalogueEntry {
 export const catalogue: Readonly<Record<ErrorCode, CatalogueEntry>> = {
   invalid_json: refusal(
     400,
-    'The body is empty, is not JSON in UTF-8, nests deeper than 64 levels or sets a prototype. Sent with `code: null`.',
+    'The body is empty, is not JSON in UTF-8, nests deeper than 64 levels, holds more than 32,768 objects and arrays, or sets a prototype. Sent with `code: null`.',
   ),
   missing_required_parameter: refusal(400, 'A field that the request needs is absent or null.'),
   invalid_type: refusal(400, 'A field has the wrong JSON type. Nothing is converted.'),

@@ -1,0 +1,88 @@
+import { DEFAULT_MODEL } from '../engine/model/catalog.js'
+import type { Command } from './command-line.js'
+import { bytes, choice, duration, type FlagValues, integer, list, text, toggle } from './flag.js'
+
+const offline = toggle('Use only models that are on this machine already.')
+
+/** The flags of `kvasir serve`: one table for parsing, KVASIR_*, --help and the documentation. */
+export const serveFlags = {
+  host: text('ADDRESS', '127.0.0.1', 'Address to listen on; 0.0.0.0 for all of them.'),
+  port: integer(8000, { min: 0, max: 65_535 }, 'Port to listen on; 0 for any free one.'),
+  model: text(
+    'MODEL',
+    DEFAULT_MODEL,
+    'A folder, a .gguf file, a hub id (owner/name, owner/name:file.gguf) or a short name.',
+  ),
+  servedModelName: list('NAME,...', 'Names clients may use; the first one is in the answers.'),
+  modelCheck: choice(
+    'strict',
+    ['strict', 'any'],
+    'strict refuses requests for another model; any answers them.',
+  ),
+  threads: integer(
+    undefined,
+    { min: 1, max: 1024 },
+    'Threads that compute. Default: the physical cores.',
+  ),
+  kvCacheDtype: choice('float16', ['float16', 'float32'], 'Numbers in the KV cache.'),
+  kvCacheBytes: bytes(
+    'Memory for the KV cache. Default: a quarter of what there is, at most 4 contexts.',
+  ),
+  maxTokensPerStep: integer(512, { min: 16, max: 65_536 }, 'Tokens computed together in one step.'),
+  maxSequences: integer(64, { min: 1, max: 1024 }, 'Requests computed together in one step.'),
+  maxQueuedRequests: integer(
+    256,
+    { min: 0, max: 1_000_000 },
+    'Requests that may wait; the next one gets 503.',
+  ),
+  defaultMaxTokens: integer(
+    undefined,
+    { min: 1, max: 2 ** 31 - 1 },
+    'max_tokens of requests that give none. Default: what the context leaves.',
+  ),
+  corsOrigin: list('ORIGIN,...', 'Pages of these origins may call the server; * for all.'),
+  unknownParams: choice(
+    'warn',
+    ['warn', 'reject', 'ignore'],
+    'Parameters nobody knows: left out and said so, refused, or left out.',
+  ),
+  drainTimeout: duration(30_000, 'Time for admitted requests to finish at shutdown.'),
+  logLevel: choice(
+    'info',
+    ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'],
+    'Least serious kind of line in the log (JSON on standard error).',
+  ),
+  exposeInternalState: toggle('Serve GET /v1/internal/state, the counts of the engine.'),
+  offline,
+}
+export type ServeFlags = FlagValues<typeof serveFlags>
+
+export const serveCommand: Command<typeof serveFlags> = {
+  name: 'serve',
+  summary: 'Serve a model over HTTP.',
+  positionals: [],
+  flags: serveFlags,
+  examples: [
+    'kvasir serve',
+    'kvasir serve --model Qwen/Qwen2.5-0.5B-Instruct --port 8123',
+    'KVASIR_KV_CACHE_BYTES=2GB kvasir serve --model ./model.gguf',
+  ],
+}
+
+export const pullCommand: Command<{ offline: typeof offline }> = {
+  name: 'pull',
+  summary: 'Fetch a model, with checks, into the cache that serve reads.',
+  positionals: ['MODEL'],
+  flags: { offline },
+  examples: ['kvasir pull smollm2-135m-instruct', 'kvasir pull owner/name:file.gguf'],
+}
+
+export const checkCommand: Command<{ offline: typeof offline }> = {
+  name: 'check',
+  summary: 'Read and judge a model without serving it.',
+  positionals: ['MODEL'],
+  flags: { offline },
+  examples: ['kvasir check ./model.gguf'],
+}
+
+export const commands: readonly Command[] = [serveCommand, pullCommand, checkCommand]

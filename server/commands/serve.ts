@@ -1,0 +1,109 @@
+import { existsSync } from 'node:fs'
+import pino, { type Logger } from 'pino'
+import { startEngine } from '../../engine/engine.js'
+import type { EngineOptions, MemoryPlanReport } from '../../engine/engine-options.js'
+import { ProgressBar } from '../../engine/model/progress-bar.js'
+import { buildApp } from '../app.js'
+import type { ServeFlags } from '../commands.js'
+import { EngineGate } from '../engine-gate.js'
+import { listen } from '../listen.js'
+import { type AppConfig, defaultAppConfig } from '../route-config.js'
+import { installShutdown } from '../shutdown.js'
+import { curlLine, memoryPlanLines } from '../start-report.js'
+import type { Terminal } from '../terminal.js'
+import { version } from '../version.js'
+import { fetchModel } from './pull.js'
+
+/**
+ * `kvasir serve`. Takes the port first, so that a clash is known before minutes of loading, then
+ * fetches and loads the model; resolves when the server is ready and rejects when it cannot be.
+ */
+export async function serve(flags: ServeFlags, terminal: Terminal): Promise<void> {
+  const startedAt = performance.now()
+  const say = (line: string) => terminal.out.write(`${line}\n`)
+  const logger = pino({ level: flags.logLevel }, pino.destination({ fd: 2, sync: true }))
+  const gate = new EngineGate()
+  const app = await buildApp({ gate, config: toAppConfig(flags), logger })
+  const baseUrl = await listen(app, { host: flags.host, port: flags.port })
+  installShutdown({ app, gate, drainTimeoutMs: flags.drainTimeout, say })
+  say(`Kvasir ${version} listens on ${baseUrl} and loads ${flags.model}.`)
+
+  const modelPath = await fetchModel(flags.model, flags.offline, terminal)
+  const report = new LoadReport(terminal, (plan) => {
+    for (const line of memoryPlanLines(plan, flags.kvCacheDtype)) say(line)
+  })
+  const engine = await startEngine(toEngineOptions(flags, modelPath, logger, report))
+  gate.attach(engine)
+  try {
+    await engine.ready
+  } catch (error) {
+    // Ctrl-C while it loads: the shutdown is under way and says what there is to say.
+    if (gate.state === 'draining') return
+    throw error
+  }
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
+  say(`Ready after ${seconds} s as ${engine.model.id}. Try:`)
+  say(curlLine(baseUrl, engine.model.id))
+}
+
+export function toAppConfig(flags: ServeFlags): AppConfig {
+  return {
+    ...defaultAppConfig,
+    modelAliases: flags.servedModelName.slice(1),
+    modelCheck: flags.modelCheck,
+    unknownParams: flags.unknownParams,
+    corsOrigins: flags.corsOrigin,
+    exposeInternalState: flags.exposeInternalState,
+    defaultMaxTokens: flags.defaultMaxTokens,
+  }
+}
+
+function toEngineOptions(
+  flags: ServeFlags,
+  modelPath: string,
+  logger: Logger,
+  report: LoadReport,
+): EngineOptions {
+  const servedModelName = flags.servedModelName[0] ?? nameFromFlag(flags.model)
+  return {
+    modelPath,
+    ...(servedModelName !== undefined && { servedModelName }),
+    ...(flags.threads !== undefined && { numThreads: flags.threads }),
+    kvCacheType: flags.kvCacheDtype,
+    ...(flags.kvCacheBytes !== undefined && { kvCacheBytes: flags.kvCacheBytes }),
+    maxTokensPerStep: flags.maxTokensPerStep,
+    maxSequences: flags.maxSequences,
+    maxQueuedRequests: flags.maxQueuedRequests,
+    logger,
+    onLoadProgress: report.onLoadProgress,
+    onMemoryPlan: report.onMemoryPlan,
+  }
+}
+
+/** A short name or hub id is what clients say, too; a path is nobody's business. */
+export function nameFromFlag(model: string): string | undefined {
+  return existsSync(model) ? undefined : model
+}
+
+/** Shows the first load to the person at the terminal; restarts of the core are for the log. */
+class LoadReport {
+  readonly #bar: ProgressBar
+  readonly #showPlan: (plan: MemoryPlanReport) => void
+  #isLoaded = false
+
+  constructor(terminal: Terminal, showPlan: (plan: MemoryPlanReport) => void) {
+    this.#bar = new ProgressBar(terminal.err)
+    this.#showPlan = showPlan
+  }
+
+  readonly onLoadProgress = (numBytesDone: number, numBytes: number): void => {
+    if (!this.#isLoaded) this.#bar.update({ file: 'weights', numBytesDone, numBytes })
+  }
+
+  readonly onMemoryPlan = (plan: MemoryPlanReport): void => {
+    if (this.#isLoaded) return
+    this.#isLoaded = true
+    this.#bar.finish()
+    this.#showPlan(plan)
+  }
+}

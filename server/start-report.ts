@@ -1,0 +1,34 @@
+import type { MemoryPlanReport } from '../engine/engine-options.js'
+import { formatBytes } from '../engine/model/progress-bar.js'
+
+/** Where the memory went and how many tokens fit, for the person who starts the server. */
+export function memoryPlanLines(plan: MemoryPlanReport, kvCacheType: string): readonly string[] {
+  const rows: readonly (readonly [string, number, string])[] = [
+    ['weights', plan.weightsBytes, ''],
+    [
+      'KV cache',
+      plan.kvCacheBytes,
+      `${count(plan.numBlocks)} blocks of ${plan.blockSize} tokens in ${kvCacheType}: ${count(plan.numCacheTokens)} tokens fit`,
+    ],
+    ['workspace', plan.workspaceBytes + plan.samplerBytes, ''],
+  ]
+  const total = plan.weightsBytes + plan.kvCacheBytes + plan.workspaceBytes + plan.samplerBytes
+  return [
+    `Memory: ${formatBytes(total)} of the ${formatBytes(plan.memoryLimitBytes)} there are`,
+    ...rows.map(([label, numBytes, note]) =>
+      `  ${label.padEnd(10)}${formatBytes(numBytes).padStart(8)}  ${note}`.trimEnd(),
+    ),
+    `  longest sequence ${count(plan.maxContextLen)} tokens; ${plan.numThreads} threads with ${plan.kernels} kernels`,
+  ]
+}
+
+/** A line to paste into a shell, whatever the model is called. */
+export function curlLine(baseUrl: string, model: string): string {
+  const body = JSON.stringify({ model, messages: [{ role: 'user', content: 'Hello!' }] })
+  const quoted = `'${body.replaceAll("'", "'\\''")}'`
+  return `curl ${baseUrl}/v1/chat/completions -H 'content-type: application/json' -d ${quoted}`
+}
+
+function count(value: number): string {
+  return value.toLocaleString('en-US')
+}
