@@ -1,3 +1,4 @@
+import { extname } from 'node:path'
 import { type ByteSource, withFile } from './byte-source.js'
 import { ModelFileError } from './model-description.js'
 
@@ -26,7 +27,7 @@ const ADVICE =
 
 /** Refuses a weight file by its name: `.bin`, `.pt`, `.pth`, `.ckpt` and their kind. */
 export function refuseByName(path: string): void {
-  const extension = path.slice(path.lastIndexOf('.') + 1).toLowerCase()
+  const extension = extname(path).slice(1).toLowerCase()
   const what = REFUSED_EXTENSIONS.get(extension)
   if (what !== undefined) throw new ModelFileError(path, 'file name', `is ${what}. ${ADVICE}`)
 }
