@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import type { Duplex, Readable } from 'node:stream'
-import { describeCoreExit } from './core-exit.js'
+import { type Duplex, PassThrough, type Readable } from 'node:stream'
+import { coreExitCode, describeCoreExit } from './core-exit.js'
 import { FrameReader } from './frame-reader.js'
 import { decodeFromCore, type FromCore } from './frames-from-core.js'
 import type { Logger } from './logger.js'
@@ -37,7 +37,8 @@ export class CoreProcess {
     this.#child = spawn(process.execPath, [entryPath], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     })
-    this.#pipe = this.#child.stdio[3] as Duplex
+    // Without a free descriptor there is no pipe at all; then an 'error' event is on its way.
+    this.#pipe = (this.#child.stdio?.[3] as Duplex | undefined) ?? new PassThrough()
     this.#exited = new Promise((resolve) => this.#watchExit(resolve))
     this.#readFrames(onMessage)
     this.#forwardLines(this.#child.stdout, (line) => logger.info({}, `core: ${line}`))
@@ -72,7 +73,7 @@ export class CoreProcess {
   #readFrames(onMessage: (message: FromCore) => void): void {
     const reader = new FrameReader((type, payload) => {
       const message = decodeFromCore(type, payload)
-      if (message.kind === 'fatal') this.#reason ??= `it said: ${message.message}`
+      if (message.kind === 'fatal') this.#reason ??= message.message
       else if (!this.#isOver) onMessage(message)
     })
     this.#pipe.on('data', (chunk: Buffer) => {
@@ -93,24 +94,31 @@ export class CoreProcess {
   }
 
   #watchExit(resolve: () => void): void {
-    const finish = (clause: string) => {
+    let code: number | null = null
+    let clause = 'it could not be started'
+    const finish = () => {
       if (this.#isOver) return
       this.#isOver = true
       resolve()
-      this.#onExit(this.#reason === undefined ? clause : `${clause}; ${this.#reason}`)
+      // A core that refused to start has said all that an operator needs.
+      if (code === coreExitCode.startFailed) this.#onExit(this.#reason ?? clause)
+      else this.#onExit(this.#reason === undefined ? clause : `${clause}; ${this.#reason}`)
     }
-    let clause = 'it could not be started'
-    this.#child.on('error', (error) => finish(`${clause}: ${error.message}`))
-    this.#child.on('exit', (code, signal) => {
-      clause = describeCoreExit(code, signal)
-      setTimeout(() => finish(clause), maxDrainMs)
+    this.#child.on('error', (error) => {
+      clause += `: ${error.message}`
+      finish()
+    })
+    this.#child.on('exit', (exitCode, signal) => {
+      code = exitCode
+      clause = describeCoreExit(exitCode, signal)
+      setTimeout(finish, maxDrainMs)
     })
     // All streams have ended as well, so that its last words have been read.
-    this.#child.on('close', () => finish(clause))
+    this.#child.on('close', finish)
   }
 
   /** What the core prints is for the operator's log, line by line and not without bound. */
-  #forwardLines(stream: Readable | null, log: (line: string) => void): void {
+  #forwardLines(stream: Readable | null | undefined, log: (line: string) => void): void {
     let rest = ''
     stream?.setEncoding('utf8').on('data', (text: string) => {
       const lines = (rest + text).split('\n')

@@ -1,0 +1,51 @@
+import t from 'tap'
+import { Admission } from '../../engine/admission.js'
+
+const limits = { maxRequests: 3, maxQueuedRequests: 2, maxQueuedTokens: 100 }
+const overloaded = { code: 'server_overloaded' }
+
+t.test('requests are bounded, and each place can be used again', (t) => {
+  const admission = new Admission(limits)
+  const tickets = [admission.enter(), admission.enter(), admission.enter()]
+  t.throws(() => admission.enter(), { ...overloaded, message: /holds 2 of at most 2/ })
+  admission.leave(tickets[0]!)
+  admission.leave(tickets[0]!)
+  t.equal(admission.numRequests, 2, 'leaving twice is leaving once')
+  admission.enter()
+  t.throws(() => admission.enter(), overloaded)
+  t.end()
+})
+
+t.test('prompt tokens are bounded until their first answer token', (t) => {
+  const admission = new Admission(limits)
+  const first = admission.enter()
+  admission.queueTokens(first, 60)
+  const second = admission.enter()
+  t.throws(() => admission.queueTokens(second, 41), { ...overloaded, message: /60 tokens/ })
+  admission.queueTokens(second, 40)
+  t.throws(() => admission.enter(), overloaded, 'refused before it is tokenized')
+  admission.unqueueTokens(first)
+  admission.unqueueTokens(first)
+  admission.queueTokens(admission.enter(), 60)
+  t.end()
+})
+
+t.test('a prompt that is alone is never too long here, and leaving gives its tokens back', (t) => {
+  const admission = new Admission(limits)
+  const ticket = admission.enter()
+  admission.queueTokens(ticket, 1000)
+  t.throws(() => admission.enter(), overloaded)
+  admission.leave(ticket)
+  admission.queueTokens(admission.enter(), 100)
+  t.end()
+})
+
+t.test('waiting for the last one to leave has an end', async (t) => {
+  const admission = new Admission(limits)
+  t.equal(await admission.waitUntilEmpty(0), true)
+  const ticket = admission.enter()
+  t.equal(await admission.waitUntilEmpty(5), false)
+  const waits = [admission.waitUntilEmpty(5000), admission.waitUntilEmpty(5000)]
+  admission.leave(ticket)
+  t.same(await Promise.all(waits), [true, true])
+})
