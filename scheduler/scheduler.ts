@@ -196,7 +196,7 @@ export class Scheduler {
     for (let i = 0; i < numSequences; i++) {
       this.#commitSequence(plan, plan.sequences[i]!, sampledTokenIds[i]!)
     }
-    plan.seal()
+    plan.sealOutcomes()
     this.#pool.checkAccounting()
     const numSlots = this.#samplerSlots.length + this.#running.length
     assert(numSlots === this.limits.maxSequences, 'sampler slots do not add up', numSlots)

@@ -26,8 +26,9 @@ export class StepPlan {
   /** Those of `sequences` that got their sampler slot for this step, also again after preemption. */
   readonly admitted: Sequence[] = []
   /**
-   * Filled by `commit`, in the order of `sequences`, good until the next `schedule`. Not in here:
-   * sequences that did not sample, and those that were aborted while the step was in flight.
+   * Filled by `commit`, in the order of `sequences`; means nothing from the next `schedule` to its
+   * `commit`. Not in here: sequences that did not sample, and those that were aborted while the
+   * step was in flight.
    */
   readonly outcomes: StepOutcome[] = []
   /** Sum of numScheduledTokens. */
@@ -40,7 +41,7 @@ export class StepPlan {
   #numAdmitted = 0
   #numOutcomes = 0
 
-  /** Starts over. The arrays keep their old content until `seal` cuts them. */
+  /** Starts over. The arrays keep their old content until they are sealed. */
   clear(): void {
     this.numTokens = 0
     this.numDecodes = 0
@@ -73,12 +74,16 @@ export class StepPlan {
   }
 
   /**
-   * Cuts the arrays to what was added. Emptying them in `clear` would let go of their memory and
-   * take it again at each step.
+   * Cuts the lists of sequences to what was added. Emptying them in `clear` would let go of their
+   * memory and take it again at each step.
    */
   seal(): void {
     this.sequences.length = this.#numSequences
     this.admitted.length = this.#numAdmitted
+  }
+
+  /** The same for the outcomes, which are added later. */
+  sealOutcomes(): void {
     this.outcomes.length = this.#numOutcomes
   }
 }

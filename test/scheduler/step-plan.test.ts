@@ -40,14 +40,14 @@ t.test('outcomes are the same objects at each step', async (t) => {
   const [a, b] = [create(1), create(2)]
   plan.addOutcome(a, 10, null)
   plan.addOutcome(b, 11, 'stop')
-  plan.seal()
+  plan.sealOutcomes()
   const [first, second] = plan.outcomes
   t.strictSame(first, { sequence: a, tokenId: 10, finishReason: null })
   t.strictSame(second, { sequence: b, tokenId: 11, finishReason: 'stop' })
 
   plan.clear()
   plan.addOutcome(b, -1, 'failed')
-  plan.seal()
+  plan.sealOutcomes()
   t.equal(plan.outcomes.length, 1)
   t.equal(plan.outcomes[0], first)
   t.strictSame(first, { sequence: b, tokenId: -1, finishReason: 'failed' })
@@ -55,6 +55,6 @@ t.test('outcomes are the same objects at each step', async (t) => {
   plan.clear()
   plan.addOutcome(a, 1, null)
   plan.addOutcome(b, 2, null)
-  plan.seal()
+  plan.sealOutcomes()
   t.equal(plan.outcomes[1], second, 'also those that were not needed in between')
 })
