@@ -1,0 +1,12 @@
+#pragma once
+
+#include "test/reference/rounding.h"
+
+namespace reference {
+
+template <typename T>
+double add(double a, double b) {
+  return rounded<T>(a + b);
+}
+
+}  // namespace reference
