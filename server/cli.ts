@@ -6,6 +6,7 @@ import {
   type CommandLine,
   doubtfulVariables,
   readCommandLine,
+  type Terminal,
   UsageError,
 } from './command-line.js'
 import { check } from './commands/check.js'
@@ -16,7 +17,6 @@ import type { FlagTable } from './flag.js'
 import { commandHelp, generalHelp } from './help.js'
 import { ListenError } from './listen.js'
 import { findNearest } from './nearest.js'
-import type { Terminal } from './terminal.js'
 import { version } from './version.js'
 
 /** How a command line ended: an exit code, or a server that goes on. */

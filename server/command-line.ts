@@ -1,6 +1,14 @@
 import { parseArgs } from 'node:util'
+import type { BarOutput } from '../engine/model/progress-bar.js'
 import { BadValue, type Flag, type FlagTable, type FlagValues } from './flag.js'
 import { findNearest } from './nearest.js'
+
+/** What a command sees of the process: its streams and its environment. */
+export interface Terminal {
+  readonly out: BarOutput
+  readonly err: BarOutput
+  readonly env: Readonly<Record<string, string | undefined>>
+}
 
 /** A command and everything the parser and the help know about it. */
 export interface Command<F extends FlagTable = FlagTable> {

@@ -1,6 +1,6 @@
 import { checkModel, formatModelReport } from '../../engine/model/check-model.js'
 import { tokenizerFromGguf } from '../../engine/text/gguf-tokenizer.js'
-import type { Terminal } from '../terminal.js'
+import type { Terminal } from '../command-line.js'
 import { fetchModel } from './pull.js'
 
 /** `kvasir check MODEL`: 0 for a model that can be served, 1 for one that cannot. */

@@ -1,6 +1,6 @@
 import { ProgressBar } from '../../engine/model/progress-bar.js'
 import { resolveModel } from '../../engine/model/resolve-model.js'
-import type { Terminal } from '../terminal.js'
+import type { Terminal } from '../command-line.js'
 
 /** The local path of a model, fetched first if need be, with a bar on standard error. */
 export async function fetchModel(
