@@ -33,5 +33,9 @@ export function storageFailure(error: unknown, path: string): unknown {
     const message = `This user may not write ${path}. ${advice}.`
     return new ModelFetchError('disk', message, { cause: error })
   }
+  if (code === 'ENOTDIR' || code === 'EEXIST') {
+    const message = `${path} cannot be made: a file is in the way of a folder. ${advice}.`
+    return new ModelFetchError('disk', message, { cause: error })
+  }
   return error
 }
