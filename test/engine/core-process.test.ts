@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { CoreProcess } from '../../engine/core-process.js'
 import { encodeFatal, encodeLoading, type FromCore } from '../../engine/frames-from-core.js'
-import { isAlive, until } from './support/processes.js'
+import { isAlive, until } from '../support/processes.js'
 import { RecordingLogger } from './support/recording-logger.js'
 
 t.test('frames in one write or in single bytes arrive whole and in order', async (t) => {

@@ -5,8 +5,8 @@ import type { Delta, GenerateRequest, Generation } from '../../engine/generate-r
 import { openModel } from '../../engine/model/open-model.js'
 import { tokenizerFromGguf } from '../../engine/text/gguf-tokenizer.js'
 import { buildTokenTable } from '../../engine/text/token-table.js'
+import { until } from '../support/processes.js'
 import { fakeAnswer } from './support/fake-model.js'
-import { until } from './support/processes.js'
 import { RecordingLogger } from './support/recording-logger.js'
 import { maxContextLen, poisons, stubCorePath, vocabSize } from './support/stub-core-facts.js'
 
@@ -105,7 +105,7 @@ t.test('an abort at any stage gives everything back', async (t) => {
 
   const prefilling = new AbortController()
   await engine.generate(request(new Array(900).fill(7)), prefilling.signal)
-  t.match(await engine.inspect(), { numRunning: 1 })
+  await until(async () => (await engine.inspect()).numRunning === 1)
   prefilling.abort()
   t.match(await engine.inspect(), { numRunning: 0, numUsedBlocks: 0 })
 
