@@ -53,7 +53,7 @@ t.test('an unreachable or silent hub is noticed in time', async (t) => {
   const start = Date.now()
   await t.rejects(list(t, hub.url), { kind: 'unreachable', message: /did not answer in time/ })
   await t.rejects(list(t, await refusingUrl()), { kind: 'unreachable', message: /refused/ })
-  t.ok(Date.now() - start < 3000)
+  t.ok(Date.now() - start < 6000)
 })
 
 t.test('a list that cannot be checked against is refused', async (t) => {

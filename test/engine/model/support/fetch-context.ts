@@ -5,7 +5,7 @@ import type { FetchContext } from '../../../../engine/model/fetch-hub.js'
 import { type FetchProgress, readFetchSettings } from '../../../../engine/model/fetch-settings.js'
 
 /** Short times, so that a hang is over in a moment and a retry comes at once. */
-export const FAST = { reachMs: 400, idleMs: 400, retryDelayMs: 1 }
+export const FAST = { reachMs: 1500, idleMs: 1500, retryDelayMs: 1 }
 
 /** A context whose caches lie in `folder`, and that writes down what it is told. */
 export function contextFor(
