@@ -8,6 +8,7 @@ import { FencedInterpreter } from './template-interpreter.js'
 import { makeScope, parseJinja, type TemplateNode } from './template-values.js'
 
 const MAX_TEMPLATE_LEN = 256 * 1024
+const MAX_SPACE_RUN = 256
 
 export interface ChatTemplateSource {
   /** Jinja. */
@@ -166,6 +167,11 @@ function range(first: unknown, last?: unknown, step: unknown = 1): number[] {
 function parseTemplate(template: string): TemplateNode {
   if (template.length > MAX_TEMPLATE_LEN) {
     refuseTemplate(`has ${template.length} characters, the limit is ${MAX_TEMPLATE_LEN}`)
+  }
+  // The library looks for a tag behind white space at each place of a run: quadratic in the run.
+  const longRun = template.match(new RegExp(`\\s{${MAX_SPACE_RUN},}`))
+  if (longRun !== null) {
+    refuseTemplate(`has ${longRun[0].length} white spaces in a row, the limit is ${MAX_SPACE_RUN}`)
   }
   try {
     return parseJinja(template)

@@ -103,8 +103,9 @@ function findHiddenChars(controlTokens: readonly string[]): string[] {
   const hidden = new Set(inTokens)
   for (let code = 0; code < 0xd800; code++) {
     const char = String.fromCharCode(code)
-    const others = char.toUpperCase() + char.toLowerCase()
-    if (canBeHidden(char) && [...others].some((other) => inTokens.has(other))) hidden.add(char)
+    if (canBeHidden(char) && caseVariants(char).some((variant) => inTokens.has(variant))) {
+      hidden.add(char)
+    }
   }
   if (hidden.size > NUM_IMAGES / 2) {
     refuseTokenizer(
@@ -113,6 +114,17 @@ function findHiddenChars(controlTokens: readonly string[]): string[] {
     )
   }
   return [...hidden]
+}
+
+/** All characters that changes of case, one after the other, can make of one: ß gives S and s. */
+function caseVariants(char: string): string[] {
+  const variants = [char]
+  for (const variant of variants) {
+    for (const next of variant.toUpperCase() + variant.toLowerCase()) {
+      if (!variants.includes(next)) variants.push(next)
+    }
+  }
+  return variants
 }
 
 function canBeHidden(char: string): boolean {

@@ -41,7 +41,7 @@ export class StringMethods {
   }
 
   #call(method: Method, text: string, args: MethodArguments): RuntimeValue {
-    this.#fence.charge(text.length)
+    this.#fence.chargeText(text.length)
     const shield = this.#shield
     return method({ text, plain: shield.reveal(text), shield, fence: this.#fence }, new Args(args))
   }
@@ -54,6 +54,9 @@ interface Subject {
   readonly shield: ContentShield
   readonly fence: RenderFence
 }
+
+/** Going through a text one character at a time costs this much more than copying it. */
+const CHARS_PER_CASE_CHANGE = 8
 
 type Method = (subject: Subject, args: Args) => RuntimeValue
 
@@ -109,8 +112,8 @@ const METHODS: ReadonlyMap<string, Method> = new Map<string, Method>([
   ['endswith', (subject, args) => hasAffix(subject, args, 'endsWith')],
   ['split', split],
   ['replace', replace],
-  ['upper', (subject) => mapCase(subject, (char) => char.toUpperCase())],
-  ['lower', (subject) => mapCase(subject, (char) => char.toLowerCase())],
+  ['upper', upper],
+  ['lower', lower],
   ['capitalize', (subject) => mapCase(subject, (char, i) => toTitleCase(char, i === 0))],
   ['title', title],
   ['length', ({ plain }) => makeInteger([...plain].length)],
@@ -175,7 +178,7 @@ function split(subject: Subject, args: Args): RuntimeValue {
     }
     parts.push(text.slice(start))
   }
-  fence.charge(parts.length)
+  fence.chargeItems(parts.length)
   return makeList(parts.map(makeString))
 }
 
@@ -209,26 +212,33 @@ function replace({ text, plain, shield, fence }: Subject, args: Args): RuntimeVa
       result += text[at]
       position++
     }
-    if (result.length > fence.maxOutputLen) fence.charge(result.length)
+    fence.checkSize(result.length)
   }
   return makeString(result + text.slice(position))
 }
 
+function upper(subject: Subject): RuntimeValue {
+  if (subject.text === subject.plain) return makeString(subject.plain.toUpperCase())
+  return mapCase(subject, (char) => char.toUpperCase())
+}
+
+function lower(subject: Subject): RuntimeValue {
+  if (subject.text === subject.plain) return makeString(subject.plain.toLowerCase())
+  return mapCase(subject, (char) => char.toLowerCase())
+}
+
 /** Changes the case of what was written and hides the result again where it was hidden. */
-function mapCase({ text, plain, shield }: Subject, change: (char: string, i: number) => string) {
+function mapCase(subject: Subject, change: (char: string, i: number) => string): RuntimeValue {
+  const { text, plain, shield, fence } = subject
+  fence.chargeText(CHARS_PER_CASE_CHANGE * text.length)
   let result = ''
   let i = 0
   for (const char of plain) {
-    const isHidden = text[i] !== plain[i]
     const changed = change(char, i)
-    result += isHidden || changed !== char ? hideIf(isHidden, changed, shield) : char
+    result += text[i] === plain[i] ? changed : shield.hide(changed)
     i += char.length
   }
   return makeString(result)
-}
-
-function hideIf(isHidden: boolean, text: string, shield: ContentShield): string {
-  return isHidden ? shield.hide(text) : text
 }
 
 function title(subject: Subject): RuntimeValue {

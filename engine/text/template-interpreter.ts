@@ -26,6 +26,7 @@ export class FencedInterpreter extends BaseInterpreter {
   readonly #strings: StringMethods
   /** Sizes of values that cannot change any more; namespaces are never in here. */
   readonly #sizes = new WeakMap<object, number>()
+  readonly #numNodes = new WeakMap<object, number>()
 
   constructor(scope: Scope, fence: RenderFence, shield: ContentShield) {
     super(scope)
@@ -40,7 +41,9 @@ export class FencedInterpreter extends BaseInterpreter {
     this.#fence.enter()
     try {
       const value = this.#evaluateNode(node, scope)
-      this.#fence.charge(this.#sizeOf(value))
+      const text = textOf(value)
+      if (text !== undefined) this.#fence.chargeText(text.length)
+      else this.#sizeOf(value)
       return value
     } finally {
       this.#fence.leave()
@@ -64,7 +67,7 @@ export class FencedInterpreter extends BaseInterpreter {
       case 'Macro':
       case 'CallStatement':
         // The library walks the whole body each time to find out which arguments it names.
-        this.#fence.charge(countNodes(node))
+        this.#fence.chargeItems(this.#countNodes(node))
         return super.evaluate(node, scope)
       default:
         return super.evaluate(node, scope)
@@ -107,7 +110,7 @@ export class FencedInterpreter extends BaseInterpreter {
   }
 
   #reveal(text: string): string {
-    this.#fence.charge(text.length)
+    this.#fence.chargeText(text.length)
     return this.#shield.reveal(text)
   }
 
@@ -171,7 +174,7 @@ export class FencedInterpreter extends BaseInterpreter {
           `it gives ${width} to the filter ${name}, the limit is ${MAX_FILTER_WIDTH}`,
         )
       }
-      this.#fence.charge((width ?? 0) * this.#sizeOf(operand))
+      this.#fence.chargeText((width ?? 0) * this.#sizeOf(operand))
     }
   }
 
@@ -192,26 +195,39 @@ export class FencedInterpreter extends BaseInterpreter {
     const iterable = node.iterable as TemplateNode
     const isSelect = iterable.type === 'SelectExpression'
     const value = this.evaluate((isSelect ? iterable.lhs : iterable) as TemplateNode, scope)
-    this.#fence.checkLoop(itemsOf(value)?.length ?? entriesOf(value)?.size ?? 0)
+    this.#fence.enterLoop(itemsOf(value)?.length ?? entriesOf(value)?.size ?? 0)
     const held = isSelect ? { ...iterable, lhs: hold(value) } : hold(value)
     return super.evaluate({ ...node, iterable: held }, scope)
   }
 
   /** Length as text, or the number of values in a list or mapping with all that is inside. */
   #sizeOf(value: RuntimeValue): number {
-    const text = textOf(value)
-    if (text !== undefined) return text.length
+    return textOf(value)?.length ?? this.#measure(value).size
+  }
+
+  /** `isFixed` is false where a namespace is inside: those change, and may even hold themselves. */
+  #measure(value: RuntimeValue): { size: number; isFixed: boolean } {
     const items = itemsOf(value) ?? entriesOf(value)?.values()
-    if (items === undefined) return 1
+    if (items === undefined) return { size: 1, isFixed: true }
     const known = this.#sizes.get(value)
-    if (known !== undefined) return known
+    if (known !== undefined) return { size: known, isFixed: true }
     let size = 1
+    let isFixed = value.type !== 'NamespaceValue'
     for (const item of items) {
-      size += this.#sizeOf(item)
-      if (size > this.#fence.maxOutputLen) this.#fence.charge(size)
+      this.#fence.chargeItems(1)
+      const inner = this.#measure(item)
+      isFixed &&= inner.isFixed
+      size += inner.size
+      this.#fence.checkSize(size)
     }
-    if (value.type !== 'NamespaceValue') this.#sizes.set(value, size)
-    return size
+    if (isFixed) this.#sizes.set(value, size)
+    return { size, isFixed }
+  }
+
+  #countNodes(node: TemplateNode): number {
+    const numNodes = this.#numNodes.get(node) ?? countNodes(node)
+    this.#numNodes.set(node, numNodes)
+    return numNodes
   }
 }
 

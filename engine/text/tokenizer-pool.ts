@@ -10,7 +10,7 @@ import {
 import type { ChatMessage } from '../generate-request.js'
 import type { TextAssets } from '../model/model-description.js'
 import { buildTokenTable } from './token-table.js'
-import type { TokenizerJob, TokenizerReply, TokenizerWorkerData } from './tokenizer-jobs.js'
+import type { TokenizerJob, TokenizerReply, TokenizerWorkerData } from './tokenizer-worker.js'
 
 export interface TokenizerPoolOptions {
   /** Threads; each holds its own copy of the vocabulary. */
