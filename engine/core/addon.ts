@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
 import type { ModelConfig, TensorRef } from '../model/model-description.js'
 
 /** The native addon, whole. Nothing else loads it; these types are the border to C++. */
@@ -88,9 +89,15 @@ export interface StepBatchViews {
   readonly sampledTokenIds: Int32Array
 }
 
-/** Loads the addon; the only place that knows where the file is. */
+/** Loads the addon; the only place that knows where the file is. Throws when it is not built. */
 export function loadAddon(): Addon {
-  const require = createRequire(import.meta.url)
   // dist/engine/core/addon.js -> the project's root
-  return require('../../../build/native/Release/kvasir.node') as Addon
+  const path = fileURLToPath(new URL('../../../build/native/Release/kvasir.node', import.meta.url))
+  try {
+    return createRequire(import.meta.url)(path) as Addon
+  } catch (error) {
+    const [reason] = (error as Error).message.split('\n')
+    const hint = 'Run "npm run build", which makes it for this machine.'
+    throw new Error(`The native addon cannot be loaded: ${reason}. ${hint}`, { cause: error })
+  }
 }

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { CoreEngine } from '../../engine/engine.js'
+import { CoreEngine, startEngine } from '../../engine/engine.js'
 import type { EngineOptions } from '../../engine/engine-options.js'
 import type { Delta, GenerateRequest, Generation } from '../../engine/generate-request.js'
 import { openModel } from '../../engine/model/open-model.js'
@@ -14,9 +14,44 @@ const modelPath = 'test/fixtures/models/llama-tiny/f32'
 const description = await openModel(modelPath, { tokenizerFromGguf })
 const tokenTable = buildTokenTable(description.text)
 const forever = new AbortController().signal
+const baseOptions: EngineOptions = {
+  modelPath,
+  kvCacheType: 'float32',
+  maxTokensPerStep: 64,
+  maxSequences: 8,
+  maxQueuedRequests: 8,
+  logger: new RecordingLogger(),
+}
+
+t.test('the whole engine, with its own core', async (t) => {
+  const engine = await startEngine({ ...baseOptions, numThreads: 1 })
+  t.teardown(() => engine.close())
+  t.equal(engine.model.id, 'f32', 'the folder, where nobody names it otherwise')
+  await engine.ready
+  const [first, second] = await Promise.all([
+    engine.generate(request([1, 2, 3], { maxTokens: 20 }), forever).then(collect),
+    engine.generate(request([1, 2, 3], { maxTokens: 20 }), forever).then(collect),
+  ])
+  t.equal(textOf(first), textOf(second))
+  t.match(await engine.inspect(), { numRunning: 0, numUsedBlocks: 0, numCoreRestarts: 0 })
+  t.same(await engine.drain(1000), { numUnfinished: 0 })
+})
+
+t.test('a broken file is refused before any process starts', async (t) => {
+  const options = { ...baseOptions, modelPath: '/no/such/model' }
+  await t.rejects(startEngine(options), { name: 'ModelFileError' })
+})
+
+t.test('a core that cannot start fails the engine in its words', async (t) => {
+  const engine = await startEngine({ ...baseOptions, kvCacheBytes: 100 })
+  await t.rejects(engine.ready, { code: 'engine_failed', message: /--kv-cache-bytes/ })
+  t.equal(engine.state, 'failed')
+  await t.rejects(engine.generate(request([1]), forever), { code: 'engine_failed' })
+  await engine.close()
+})
 
 t.test('from loading to an answer, with its usage', async (t) => {
-  const { engine, plans } = startEngine(t, { servedModelName: 'tiny' })
+  const { engine, plans } = startStubbed(t, { servedModelName: 'tiny' })
   t.equal(engine.state, 'loading')
   await t.rejects(engine.generate(request([1]), forever), { code: 'model_loading' })
   await engine.ready
@@ -193,16 +228,11 @@ t.test('draining finishes what is admitted, refuses what is new, and has an end'
   await cut.engine.close()
 })
 
-function startEngine(t: Test, change: Partial<EngineOptions> = {}) {
+function startStubbed(t: Test, change: Partial<EngineOptions> = {}) {
   const plans: object[] = []
   const engine = new CoreEngine(
     {
-      modelPath,
-      kvCacheType: 'float32',
-      maxTokensPerStep: 64,
-      maxSequences: 8,
-      maxQueuedRequests: 8,
-      logger: new RecordingLogger(),
+      ...baseOptions,
       onMemoryPlan: (plan) => plans.push(plan),
       ...change,
     },
@@ -214,7 +244,7 @@ function startEngine(t: Test, change: Partial<EngineOptions> = {}) {
 }
 
 async function startReady(t: Test, change: Partial<EngineOptions> = {}) {
-  const started = startEngine(t, change)
+  const started = startStubbed(t, change)
   await started.engine.ready
   return started
 }
