@@ -3,6 +3,8 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { cpus, loadavg } from 'node:os'
 import process from 'node:process'
 import { parseArgs } from 'node:util'
+import { readFetchSettings } from '../../engine/model/fetch-settings.js'
+import { DEFAULT_PACKAGED_MODEL, findPackagedModel } from '../../engine/model/python-package.js'
 import { resolveModel } from '../../engine/model/resolve-model.js'
 import { KvasirServer, Peer, readResidentBytes } from './processes.js'
 import { type BenchResult, median, percentile, type StreamsResult, writeReport } from './report.js'
@@ -37,13 +39,25 @@ if (loadavg()[0]! > 0.5 && !values['force-load']) {
   )
   process.exit(1)
 }
-const modelPath = await resolveModel(values.model, { onProgress: () => {} })
+const modelPath = await findGgufFile(values.model)
+if (!modelPath.endsWith('.gguf')) {
+  process.stderr.write(`${modelPath} is not a GGUF file, and llama.cpp reads nothing else.\n`)
+  process.exit(1)
+}
 const result = await run(modelPath)
 mkdirSync('bench/results', { recursive: true })
 const path = `bench/results/${result.date.slice(0, 10)}-${result.numCores}-cores.json`
 writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`)
 writeReport(result, 'docs/benchmarks.md')
 process.stderr.write(`written: ${path}, docs/benchmarks.md\n`)
+
+/** The default model's packaged file where it is here, so that both engines read the same bytes. */
+async function findGgufFile(name: string): Promise<string> {
+  const cacheFolder = readFetchSettings(process.env).ownCache
+  const packaged = await findPackagedModel(cacheFolder, DEFAULT_PACKAGED_MODEL)
+  if (name === 'smollm2-135m-instruct' && packaged !== undefined) return packaged
+  return resolveModel(name, { onProgress: () => {} })
+}
 
 async function run(modelPath: string): Promise<BenchResult> {
   const startMs = await measureStart()
