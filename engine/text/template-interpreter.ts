@@ -6,6 +6,7 @@ import {
   entriesOf,
   itemsOf,
   makeBoolean,
+  makeList,
   makeString,
   type RuntimeValue,
   type Scope,
@@ -194,7 +195,9 @@ export class FencedInterpreter extends BaseInterpreter {
   #evaluateFor(node: TemplateNode, scope: Scope): RuntimeValue {
     const iterable = node.iterable as TemplateNode
     const isSelect = iterable.type === 'SelectExpression'
-    const value = this.evaluate((isSelect ? iterable.lhs : iterable) as TemplateNode, scope)
+    const value = toIterable(
+      this.evaluate((isSelect ? iterable.lhs : iterable) as TemplateNode, scope),
+    )
     this.#fence.enterLoop(itemsOf(value)?.length ?? entriesOf(value)?.size ?? 0)
     const held = isSelect ? { ...iterable, lhs: hold(value) } : hold(value)
     return super.evaluate({ ...node, iterable: held }, scope)
@@ -234,6 +237,13 @@ export class FencedInterpreter extends BaseInterpreter {
 /** A node that stands for a value which is already known. */
 function hold(held: RuntimeValue): TemplateNode {
   return { type: 'HeldValue', held }
+}
+
+/** As in Python, what is undefined has no items and a text has its characters. */
+function toIterable(value: RuntimeValue): RuntimeValue {
+  if (value.type === 'UndefinedValue') return makeList([])
+  const text = textOf(value)
+  return text === undefined ? value : makeList(Array.from(text, makeString))
 }
 
 class HeldArguments implements MethodArguments {

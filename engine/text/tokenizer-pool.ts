@@ -8,7 +8,7 @@ import {
   shuttingDown,
 } from '../errors.js'
 import type { ChatMessage } from '../generate-request.js'
-import type { TextAssets } from '../model/model-description.js'
+import { ModelFileError, type TextAssets } from '../model/model-description.js'
 import { buildTokenTable } from './token-table.js'
 import type { TokenizerJob, TokenizerReply, TokenizerWorkerData } from './tokenizer-worker.js'
 
@@ -23,16 +23,18 @@ export interface TokenizerPoolOptions {
    * and more for contexts above 32,768 tokens, in proportion.
    */
   readonly jobTimeoutMs?: number
+  /** JavaScript heap of a thread. Default 1024. */
+  readonly maxWorkerHeapMb?: number
 }
 
 const DEFAULT_MAX_QUEUED_JOBS = 1024
 const MIN_JOB_TIMEOUT_MS = 2000
 const TOKENS_PER_TIMEOUT_MS = 16
 const LOAD_TIMEOUT_MS = 60_000
-/** A thread that cannot be started again this often in a row ends the pool. */
+/** Threads that end before they are ready, this many in a row, end the pool. */
 const MAX_FAILED_STARTS = 3
-/** Enough for a prompt of 4 MiB in the worst case measured, 300 MB, and a vocabulary. */
-const WORKER_LIMITS = { maxOldGenerationSizeMb: 1024, stackSizeMb: 4 }
+/** A prompt of 4 MiB takes 150 to 1200 MB, less than half of it heap; a vocabulary 100 MB. */
+const DEFAULT_WORKER_HEAP_MB = 1024
 
 type JobInput =
   | { readonly kind: 'chat'; readonly messages: readonly ChatMessage[] }
@@ -56,6 +58,7 @@ export class TokenizerPool {
   readonly #longestTokenBytes: number
   readonly #maxQueuedJobs: number
   readonly #jobTimeoutMs: number
+  readonly #maxHeapMb: number
   readonly #queue: PendingJob[] = []
   readonly #slots: WorkerSlot[] = []
   #nextId = 1
@@ -66,9 +69,10 @@ export class TokenizerPool {
     this.#assets = new SharedArrayBuffer(json.length)
     new Uint8Array(this.#assets).set(json)
     this.#maxContextLen = options.maxContextLen
-    this.#longestTokenBytes = buildTokenTable(assets).longestTokenBytes
+    this.#longestTokenBytes = Math.max(1, buildTokenTable(assets).longestTokenBytes)
     this.#maxQueuedJobs = options.maxQueuedJobs ?? DEFAULT_MAX_QUEUED_JOBS
     this.#jobTimeoutMs = options.jobTimeoutMs ?? defaultJobTimeoutMs(options.maxContextLen)
+    this.#maxHeapMb = options.maxWorkerHeapMb ?? DEFAULT_WORKER_HEAP_MB
   }
 
   /** Starts the threads and waits for them. Rejects where tokenizer or template are refused. */
@@ -167,6 +171,7 @@ export class TokenizerPool {
     const slot = new WorkerSlot({
       workerData: { assets: this.#assets },
       jobTimeoutMs: this.#jobTimeoutMs,
+      maxHeapMb: this.#maxHeapMb,
       onIdle: () => this.#dispatch(),
       onBroken: (error) => {
         this.#failure ??= error
@@ -181,6 +186,7 @@ export class TokenizerPool {
 interface SlotOptions {
   readonly workerData: TokenizerWorkerData
   readonly jobTimeoutMs: number
+  readonly maxHeapMb: number
   readonly onIdle: () => void
   readonly onBroken: (error: EngineError) => void
 }
@@ -207,7 +213,7 @@ class WorkerSlot {
   start(): Promise<void> {
     const worker = new Worker(new URL('./tokenizer-worker.js', import.meta.url), {
       workerData: this.#options.workerData,
-      resourceLimits: WORKER_LIMITS,
+      resourceLimits: { maxOldGenerationSizeMb: this.#options.maxHeapMb },
     })
     this.#worker = worker
     return new Promise((resolve, reject) => {
@@ -215,8 +221,8 @@ class WorkerSlot {
         reject(engineFailed(`A tokenizer thread did not start within ${LOAD_TIMEOUT_MS} ms.`))
         void worker.terminate()
       }, LOAD_TIMEOUT_MS)
-      let lastError: unknown
       worker.on('message', (reply: TokenizerReply) => {
+        if (reply.kind === 'unusable') return reject(toModelFileError(reply.message))
         if (reply.kind !== 'ready') return this.#finish(reply)
         clearTimeout(timer)
         this.#isReady = true
@@ -224,13 +230,12 @@ class WorkerSlot {
         resolve()
         this.#options.onIdle()
       })
-      worker.on('error', (error) => {
-        lastError = error
-      })
+      // What ended the thread (memory, mostly) is followed by its exit, which is handled below.
+      worker.on('error', reject)
       worker.on('exit', () => {
         clearTimeout(timer)
-        reject(lastError ?? engineFailed('A tokenizer thread ended while it started.'))
-        if (this.#worker === worker) this.#replace(this.#isReady)
+        reject(engineFailed('A tokenizer thread ended while it started.'))
+        this.#replace()
       })
     })
   }
@@ -239,6 +244,8 @@ class WorkerSlot {
     this.#current = pending
     this.#timer = setTimeout(() => {
       const { jobTimeoutMs } = this.#options
+      // No more jobs for this thread: its place is free once the next one is ready.
+      this.#isReady = false
       this.#settle()?.reject(
         invalidPrompt(
           `The prompt took more than ${jobTimeoutMs} ms to tokenize. Shorten it, or break up long ` +
@@ -257,8 +264,9 @@ class WorkerSlot {
     await this.#worker?.terminate()
   }
 
-  #finish(reply: Exclude<TokenizerReply, { kind: 'ready' }>): void {
-    if (reply.id !== this.#current?.job.id) return
+  #finish(reply: TokenizerReply): void {
+    // The answer to a job that was given up in the meantime.
+    if (!('id' in reply) || reply.id !== this.#current?.job.id) return
     const pending = this.#settle()!
     if (reply.kind === 'done') pending.resolve(reply.tokenIds)
     else pending.reject(new EngineError(reply.code, reply.message))
@@ -273,21 +281,28 @@ class WorkerSlot {
   }
 
   /** Starts a new thread in place of one that has ended. */
-  #replace(hadStarted: boolean): void {
+  #replace(): void {
     this.#isReady = false
     this.#settle()?.reject(
       invalidPrompt('The prompt needs more memory to tokenize than is allowed. Shorten it.'),
     )
     if (this.#isClosed) return
-    if (!hadStarted && ++this.#numFailedStarts >= MAX_FAILED_STARTS) {
+    if (++this.#numFailedStarts > MAX_FAILED_STARTS) {
       this.#isClosed = true
       this.#options.onBroken(engineFailed('The tokenizer threads cannot be started any more.'))
       return
     }
     this.start().catch(() => {
-      // The exit handler has already counted this failure and decided what to do.
+      // Its exit starts the next one, or ends the pool.
     })
   }
+}
+
+/** The same error as in the thread; classes do not survive the way between threads. */
+function toModelFileError(message: string): ModelFileError {
+  const [, path = 'tokenizer', field = 'file', rest = message] =
+    /^(.*?): (.*?): (.*)$/s.exec(message) ?? []
+  return new ModelFileError(path, field, rest)
 }
 
 function defaultJobTimeoutMs(maxContextLen: number): number {

@@ -11,6 +11,8 @@ export type TokenizerJob =
 
 export type TokenizerReply =
   | { readonly kind: 'ready' }
+  /** The tokenizer or the template was refused; the thread ends. */
+  | { readonly kind: 'unusable'; readonly message: string }
   | { readonly kind: 'done'; readonly id: number; readonly tokenIds: Int32Array }
   | {
       readonly kind: 'refused'
@@ -24,22 +26,30 @@ export interface TokenizerWorkerData {
   readonly assets: SharedArrayBuffer
 }
 
-// The entry of a worker thread. An error while loading ends the thread and reaches the pool.
-const { assets } = workerData as TokenizerWorkerData
-const encoder = new TextEncoderOfModel(readAssets(assets))
+// The entry of a worker thread.
 const port = parentPort!
-port.on('message', (job: TokenizerJob) => {
-  const reply = run(job)
-  port.postMessage(reply, reply.kind === 'done' ? [reply.tokenIds.buffer as ArrayBuffer] : [])
-})
-port.postMessage({ kind: 'ready' } satisfies TokenizerReply)
-
-function readAssets(shared: SharedArrayBuffer): TextAssets {
-  // A decoder refuses shared memory, hence the copy.
-  return JSON.parse(Buffer.from(new Uint8Array(shared)).toString('utf8'))
+const encoder = load(workerData as TokenizerWorkerData)
+if (encoder !== undefined) {
+  port.on('message', (job: TokenizerJob) => {
+    const reply = run(encoder, job)
+    port.postMessage(reply, reply.kind === 'done' ? [reply.tokenIds.buffer as ArrayBuffer] : [])
+  })
+  port.postMessage({ kind: 'ready' } satisfies TokenizerReply)
 }
 
-function run(job: TokenizerJob): TokenizerReply {
+function load({ assets }: TokenizerWorkerData): TextEncoderOfModel | undefined {
+  try {
+    // Text is not decoded out of shared memory, hence the copy.
+    const json = Buffer.from(new Uint8Array(assets)).toString('utf8')
+    return new TextEncoderOfModel(JSON.parse(json) as TextAssets)
+  } catch (error) {
+    const message = (error as Error).message
+    port.postMessage({ kind: 'unusable', message } satisfies TokenizerReply)
+    return undefined
+  }
+}
+
+function run(encoder: TextEncoderOfModel, job: TokenizerJob): TokenizerReply {
   try {
     const tokenIds =
       job.kind === 'chat' ? encoder.encodeChat(job.messages) : encoder.encodeText(job.text)

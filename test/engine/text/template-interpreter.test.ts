@@ -51,6 +51,12 @@ t.test('JSON in ASCII shows what was written, and keeps it hidden', async (t) =>
   t.notMatch(hidden, /[<|>]/)
 })
 
+t.test('loops over what is undefined and over texts', async (t) => {
+  t.equal(render('{% for x in nothing %}a{% else %}none{% endfor %}'), 'none')
+  t.equal(render('{% for x in c %}[{{ x }}]{% endfor %}', 'a😀'), '[a][😀]')
+  t.equal(render("{% for x in c if x != 'b' %}{{ x }}{% endfor %}", 'abc'), 'ac')
+})
+
 t.test('the library still does what it did', async (t) => {
   t.equal(render('{{ (1 + 2) * 3 }}{{ "a" ~ 1 }}{{ none is defined }}'), '9a1false')
   t.equal(
