@@ -113,7 +113,7 @@ AttentionScratch scratch_of(const PagedAttention& op, const Shape& shape, int th
 
 // Whole rows: a task is a tile of query tokens of one sequence and KV head.
 void attend_by_tile(const PagedAttention& op, const Shape& shape, ThreadPool& pool) {
-  const VectorKernels& vector = vector_kernels();
+  const VectorKernels& vector = vector_kernels(pool.isa());
   const auto num_tiles = [&](int sequence) {
     return (num_new_tokens(op, sequence) + shape.tile_tokens - 1) / shape.tile_tokens;
   };
@@ -143,7 +143,7 @@ void attend_by_tile(const PagedAttention& op, const Shape& shape, ThreadPool& po
 // chunks are then merged in order, exactly as attend_tile does.
 void attend_by_chunk(const PagedAttention& op, const Shape& shape, int max_chunks,
                      ThreadPool& pool) {
-  const VectorKernels& vector = vector_kernels();
+  const VectorKernels& vector = vector_kernels(pool.isa());
   float* states = static_cast<float*>(op.scratch) + pool.num_threads() * shape.thread_floats;
   const auto state_of = [&](int pair, int chunk) {
     const std::size_t index = static_cast<std::size_t>(pair) * max_chunks + chunk;

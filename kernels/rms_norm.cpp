@@ -15,7 +15,7 @@ void rms_norm_cpu(const RmsNorm& op, ThreadPool& pool) {
   with_plain_type(op.type, "rms_norm", [&](auto zero) {
     using T = decltype(zero);
     if (op.num_tokens <= 0 || op.hidden_size <= 0) return;
-    const VectorKernels& vector = vector_kernels();
+    const VectorKernels& vector = vector_kernels(pool.isa());
     const int grain = kElementsPerTask / (op.hidden_size * op.num_groups) + 1;
     pool.parallel_for(op.num_tokens, grain, [&](int begin, int end) {
       for (int t = begin; t < end; ++t) {

@@ -102,7 +102,7 @@ void fill_rope_table(float* table, int num_positions, int head_dim, float theta,
 
 void rope_from_table_cpu(const RopeFromTable& op, ThreadPool& pool) {
   check_head_dim("rope", op.head_dim);
-  const VectorKernels& vector = vector_kernels();
+  const VectorKernels& vector = vector_kernels(pool.isa());
   const int half = op.head_dim / 2;
   pool.parallel_for(op.num_tokens, kTokensPerTask, [&](int begin, int end) {
     for (int t = begin; t < end; ++t) {

@@ -132,7 +132,7 @@ std::size_t sample_scratch_bytes(int vocab_size, int num_threads) {
 }
 
 void sample_cpu(const Sample& op, ThreadPool& pool) {
-  const VectorKernels& vector = vector_kernels();
+  const VectorKernels& vector = vector_kernels(pool.isa());
   pool.parallel_for(op.num_rows, 1, [&](int begin, int end, int thread) {
     std::byte* scratch =
         static_cast<std::byte*>(op.scratch) + thread * row_scratch_bytes(op.vocab_size);

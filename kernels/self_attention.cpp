@@ -87,7 +87,7 @@ void self_attention_cpu(const SelfAttention& op, ThreadPool& pool) {
   check(op);
   with_plain_type(op.type, "self_attention", [&](auto zero) {
     using T = decltype(zero);
-    const VectorKernels& vector = vector_kernels();
+    const VectorKernels& vector = vector_kernels(pool.isa());
     const int num_rows = rows_per_tile(op);
     const int tile_tokens = num_rows / (op.num_heads / op.num_kv_heads);
     const int num_tiles = (op.query_len + tile_tokens - 1) / tile_tokens;

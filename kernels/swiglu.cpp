@@ -15,7 +15,7 @@ void swiglu_cpu(const SwiGlu& op, ThreadPool& pool) {
   with_plain_type(op.type, "swiglu", [&](auto zero) {
     using T = decltype(zero);
     if (op.num_tokens <= 0 || op.intermediate_size <= 0) return;
-    const VectorKernels& vector = vector_kernels();
+    const VectorKernels& vector = vector_kernels(pool.isa());
     const int grain = kElementsPerTask / op.intermediate_size + 1;
     pool.parallel_for(op.num_tokens, grain, [&](int begin, int end) {
       for (int t = begin; t < end; ++t) {

@@ -34,6 +34,4 @@ const VectorKernels& vector_kernels(Isa isa) {
   }
 }
 
-const VectorKernels& vector_kernels() { return vector_kernels(best_isa()); }
-
 }  // namespace kernels

@@ -41,7 +41,4 @@ struct VectorKernels {
 // The table for an instruction set that can run here (cpu_features.h).
 const VectorKernels& vector_kernels(Isa isa);
 
-// The table for best_isa().
-const VectorKernels& vector_kernels();
-
 }  // namespace kernels

@@ -26,7 +26,7 @@ void check(const WriteKv& op) {
 
 void write_kv_cpu(const WriteKv& op, ThreadPool& pool) {
   check(op);
-  const VectorKernels& vector = vector_kernels();
+  const VectorKernels& vector = vector_kernels(pool.isa());
   const std::int64_t element = bytes_per_block(op.cache_type);
   pool.parallel_for(op.num_tokens, kTokensPerTask, [&](int begin, int end) {
     for (int t = begin; t < end; ++t) {

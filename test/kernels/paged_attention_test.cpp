@@ -163,7 +163,7 @@ void test_invariance(tap::Report& report, const std::string& isa, const Cache& c
   report.same_bits(in_chunks.data(), whole.data(), whole.size(), name + "chunks as the whole");
 
   const std::size_t row = static_cast<std::size_t>(cache.heads.num_heads) * cache.heads.head_dim;
-  ThreadPool alone(1), three(3);
+  ThreadPool alone(1, pool.isa()), three(3, pool.isa());
   bool same = true;
   for (const int position : {0, 1, 15, 16, 63, 64, 511, 512, len - 2, len - 1}) {
     for (ThreadPool* threads : {&alone, &pool, &three}) {
@@ -221,7 +221,9 @@ int main() {
     for (const DType type : {DType::kF16, DType::kF32}) {
       const Cache cache(heads, type, {37, 640, 1100}, pool);
       std::vector<float> first;
-      testing::for_each_isa([&](const std::string& isa) {
+      testing::for_each_isa([&](const std::string& isa, ThreadPool& pool) {
+        // The portable version is some fifty times slower; the small heads are all cases it has.
+        if (isa == "portable" && heads.head_dim > 80) return;
         test_against_reference(report, isa, cache, pool);
         test_invariance(report, isa, cache, pool, first);
       });

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cmath>
-#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "kernels/cpu_features.h"
+#include "kernels/thread_pool.h"
 #include "kernels/types.h"
 
 namespace testing {
@@ -71,14 +71,14 @@ std::vector<T> poisoned(std::size_t count) {
   return std::vector<T>(count, kernels::from_float<T>(NAN));
 }
 
-// Runs body(name) once for every instruction set this machine has, chosen through the environment.
+// Runs body(name, pool) once for every instruction set this machine has, with a pool of two
+// threads.
 template <typename Body>
 void for_each_isa(Body&& body) {
   for (const kernels::Isa isa : kernels::available_isas()) {
-    setenv("KVASIR_ISA", kernels::name_of(isa), 1);
-    body(std::string(kernels::name_of(isa)));
+    kernels::ThreadPool pool(2, isa);
+    body(std::string(kernels::name_of(isa)), pool);
   }
-  unsetenv("KVASIR_ISA");
 }
 
 }  // namespace testing

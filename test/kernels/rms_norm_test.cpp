@@ -58,12 +58,12 @@ void test_golden(tap::Report& report, const std::string& isa, ThreadPool& pool) 
 }
 
 // Strides, in place, and the same bits alone as in a batch and on every instruction set.
-void test_invariance(tap::Report& report, ThreadPool& pool) {
+void test_invariance(tap::Report& report) {
   const int num_tokens = 9, hidden_size = 577, stride = 600;
   auto x = testing::spiky_values<float>(num_tokens * stride, 13);
   const auto weight = testing::spiky_values<float>(hidden_size, 14);
   std::vector<float> first;
-  testing::for_each_isa([&](const std::string& isa) {
+  testing::for_each_isa([&](const std::string& isa, ThreadPool& pool) {
     std::vector<float> rows = x;
     kernels::rms_norm_cpu({rows.data(), rows.data(), weight.data(), kernels::DType::kF32,
                            num_tokens, hidden_size, stride, stride, 1e-6f},
@@ -89,13 +89,12 @@ void test_invariance(tap::Report& report, ThreadPool& pool) {
 
 int main() {
   tap::Report report;
-  ThreadPool pool(2);
-  testing::for_each_isa([&](const std::string& isa) {
+  testing::for_each_isa([&](const std::string& isa, ThreadPool& pool) {
     test_golden(report, isa, pool);
     test_type<float>(report, isa, pool);
     test_type<kernels::f16>(report, isa, pool);
     test_type<kernels::bf16>(report, isa, pool);
   });
-  test_invariance(report, pool);
+  test_invariance(report);
   return report.finish();
 }

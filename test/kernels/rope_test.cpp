@@ -61,7 +61,7 @@ void test_table(tap::Report& report, int head_dim, ThreadPool& pool) {
   for (int t = 0; t < num_tokens; ++t) positions[t] = (t * 367 + 1099) % num_positions;
 
   std::vector<float> first;
-  testing::for_each_isa([&](const std::string& isa) {
+  testing::for_each_isa([&](const std::string& isa, ThreadPool& pool) {
     std::vector<float> rows = x;
     kernels::rope_from_table_cpu(
         {rows.data(), positions.data(), table.data(), num_tokens, num_heads, head_dim, stride},

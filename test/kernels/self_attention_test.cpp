@@ -150,7 +150,7 @@ void test_type(tap::Report& report, const std::string& isa, ThreadPool& pool) {
 int main() {
   tap::Report report;
   ThreadPool pool(2);
-  testing::for_each_isa([&](const std::string& isa) {
+  testing::for_each_isa([&](const std::string& isa, ThreadPool& pool) {
     test_golden(report, isa, pool);
     test_type<float>(report, isa, pool);
     test_type<kernels::f16>(report, isa, pool);

@@ -47,12 +47,12 @@ void test_extremes(tap::Report& report, const std::string& isa, ThreadPool& pool
   report.ok(out[8] <= 0 && out[8] > -1e-35f && out[9] == 176, isa + " at the ends of exp");
 }
 
-void test_layout(tap::Report& report, ThreadPool& pool) {
+void test_layout(tap::Report& report) {
   // Gate and up side by side, as one fused linear writes them; the result over the gate.
   const int num_tokens = 6, size = 77;
   const auto both = testing::spiky_values<float>(num_tokens * 2 * size, 23);
   std::vector<float> first;
-  testing::for_each_isa([&](const std::string& isa) {
+  testing::for_each_isa([&](const std::string& isa, ThreadPool& pool) {
     std::vector<float> rows = both;
     kernels::swiglu_cpu({rows.data(), rows.data(), rows.data() + size, kernels::DType::kF32,
                          num_tokens, size, 2 * size, 2 * size, 2 * size},
@@ -71,8 +71,7 @@ void test_layout(tap::Report& report, ThreadPool& pool) {
 
 int main() {
   tap::Report report;
-  ThreadPool pool(2);
-  testing::for_each_isa([&](const std::string& isa) {
+  testing::for_each_isa([&](const std::string& isa, ThreadPool& pool) {
     const auto golden = run<float>({1, -2, 0.5f}, {2, 3, -4}, 1, pool);
     const std::vector<float> want = {1.4621172f, -0.7152175f, -1.2449187f};
     report.close(golden.data(), want.data(), 3, 1e-7, isa + " golden");
@@ -84,6 +83,6 @@ int main() {
     }
     test_extremes(report, isa, pool);
   });
-  test_layout(report, pool);
+  test_layout(report);
   return report.finish();
 }

@@ -69,7 +69,7 @@ void test_refusals(tap::Report& report, ThreadPool& pool) {
 int main() {
   tap::Report report;
   ThreadPool pool(2);
-  testing::for_each_isa([&](const std::string& isa) {
+  testing::for_each_isa([&](const std::string& isa, ThreadPool& pool) {
     for (const int head_dim : {8, 64, 80}) {
       test_type<float>(report, isa, head_dim, pool);
       test_type<kernels::f16>(report, isa, head_dim, pool);
