@@ -12,7 +12,7 @@ export interface ShutdownOptions {
 }
 
 /** Time for the last bytes of finished answers to reach their readers. */
-const flushTimeoutMs = 1_000
+const flushTimeoutMs = 3_000
 /** Beyond the drain, before the process ends whatever it is doing. */
 const lastResortMs = 10_000
 

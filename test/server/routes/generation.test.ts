@@ -1,0 +1,89 @@
+import pino from 'pino'
+import t from 'tap'
+import { engineFailed, serverOverloaded } from '../../../engine/errors.js'
+import { buildApp } from '../../../server/app.js'
+import { EngineGate } from '../../../server/engine-gate.js'
+import { defaultAppConfig } from '../../../server/route-config.js'
+import { chatBody, post, postChat, startApp } from '../app-under-test.js'
+import { expectError } from '../expect-error.js'
+
+t.test('keys that nobody knows', async (t) => {
+  const { app, logs } = await startApp(t)
+  const first = await postChat(app, {
+    foo: 1,
+    bar: 2,
+    messages: [{ role: 'user', content: 'x', q: 1 }],
+  })
+  t.equal(first.status, 200)
+  t.equal(first.headers['x-ignored-params'], 'messages[].q, foo, bar')
+  const streamed = await postChat(app, { foo: 1, stream: true })
+  t.equal(streamed.headers['x-ignored-params'], 'foo', 'streams say so, too')
+  const named = logs.filter((line) => line.level === 40).map((line) => line.param)
+  t.strictSame(named, ['messages[].q', 'foo', 'bar'], 'logged once per key')
+
+  const odd = await postChat(app, { 'a\r\nset-cookie: x, é': 1 })
+  t.equal(odd.headers['x-ignored-params'], 'a??set-cookie??x???')
+  t.notOk(odd.headers['set-cookie'])
+
+  const strict = await startApp(t, { unknownParams: 'reject' })
+  expectError(t, await postChat(strict.app, { foo: 1 }), 'unknown_parameter', 'foo')
+  const silent = await startApp(t, { unknownParams: 'ignore' })
+  t.notOk((await postChat(silent.app, { foo: 1 })).headers['x-ignored-params'])
+  t.strictSame(
+    silent.logs.filter((line) => line.level === 40),
+    [],
+  )
+})
+
+t.test('what the engine refuses has its status, streamed or not', async (t) => {
+  const { app, engine } = await startApp(t)
+  for (const stream of [false, true]) {
+    engine.failure = serverOverloaded(9, 9)
+    const full = await postChat(app, { stream })
+    expectError(t, full, 'server_overloaded', null)
+    t.match(full.headers, { 'retry-after': '1', 'content-type': /^application\/json/ })
+    engine.failure = engineFailed('The core process ended.')
+    expectError(t, await postChat(app, { stream }), 'engine_failed', null)
+    engine.failure = new Error('a bug')
+    const bug = await postChat(app, { stream })
+    expectError(t, bug, 'internal_error', null)
+    t.equal(bug.headers['x-should-retry'], 'false')
+  }
+})
+
+t.test('faults of ours are logged with their stack, refusals are not', async (t) => {
+  const { app, engine, logs } = await startApp(t)
+  engine.failure = serverOverloaded(9, 9)
+  await postChat(app)
+  t.strictSame(
+    logs.filter((line) => line.level === 50),
+    [],
+  )
+  engine.failure = new Error('a bug')
+  await postChat(app)
+  t.match(
+    logs.filter((line) => line.level === 50),
+    [{ err: { message: 'a bug', stack: /generation/ } }],
+  )
+})
+
+t.test('before the model is loaded, and while the server drains', async (t) => {
+  const gate = new EngineGate()
+  const app = await buildApp({ gate, config: defaultAppConfig, logger: pino({ level: 'silent' }) })
+  t.teardown(() => app.close())
+  expectError(t, await postChat(app), 'model_loading', null)
+  t.equal((await app.inject('/v1/models')).statusCode, 503)
+  t.equal((await app.inject('/v1/models/x')).statusCode, 503)
+  gate.beginDrain()
+  const answer = await post(app, '/v1/completions', chatBody())
+  expectError(t, answer, 'shutting_down', null)
+  t.equal(answer.headers.connection, 'close')
+})
+
+t.test('the limit of the server where a request has none', async (t) => {
+  const { app, engine } = await startApp(t, { defaultMaxTokens: 5 })
+  await postChat(app)
+  t.equal(engine.lastRequest.stop.maxTokens, 5)
+  await postChat(app, { max_tokens: 9 })
+  t.equal(engine.lastRequest.stop.maxTokens, 9)
+})

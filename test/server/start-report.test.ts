@@ -1,0 +1,36 @@
+import { execFileSync } from 'node:child_process'
+import t from 'tap'
+import { curlLine, memoryPlanLines } from '../../server/start-report.js'
+
+t.test('the plan of memory says what fits', async (t) => {
+  const plan = {
+    memoryLimitBytes: 8e9,
+    weightsBytes: 98e6,
+    kvCacheBytes: 188.7e6,
+    workspaceBytes: 10e6,
+    samplerBytes: 2e6,
+    numBlocks: 1024,
+    blockSize: 16,
+    numCacheTokens: 16_384,
+    maxContextLen: 8192,
+    numThreads: 2,
+    kernels: 'avx2',
+  }
+  t.strictSame(memoryPlanLines(plan, 'float16'), [
+    'Memory: 299 MB of the 8.00 GB there are',
+    '  weights    98.0 MB',
+    '  KV cache    189 MB  1,024 blocks of 16 tokens in float16: 16,384 tokens fit',
+    '  workspace  12.0 MB',
+    '  longest sequence 8,192 tokens; 2 threads with avx2 kernels',
+  ])
+})
+
+t.test('the line for curl survives a shell, whatever the model is called', async (t) => {
+  for (const model of ['smollm2', 'owner/name:file.gguf', `it's "odd" $HOME \`x\` \\`]) {
+    const line = curlLine('http://127.0.0.1:8000', model)
+    t.match(line, /^curl http:\/\/127\.0\.0\.1:8000\/v1\/chat\/completions /)
+    const printed = execFileSync('sh', ['-c', line.replace(/^curl/, 'printf "%s\\n"')])
+    const body = JSON.parse(printed.toString().trim().split('\n').at(-1)!)
+    t.match(body, { model, messages: [{ role: 'user', content: 'Hello!' }] })
+  }
+})
