@@ -16,8 +16,9 @@ struct WorkspaceSizes {
     rope_table = size(max_context_len(spec)) * size(config.head_dim);
     residual = num_tokens * size(config.hidden_size);
     qkv = num_tokens * size(config.q_size() + 2 * config.kv_size());
-    attention = num_tokens * size(config.q_size());
-    gate_up = num_tokens * 2 * size(config.intermediate_size);
+    normed = num_tokens * size(std::max(config.hidden_size, config.q_size()));
+    gate_up =
+        std::min(num_tokens, size(kMaxFeedForwardTokens)) * 2 * size(config.intermediate_size);
     last_normed = num_sequences * size(config.hidden_size);
     logits = std::min(num_sequences, size(kMaxLogitRows)) * size(config.vocab_size);
     row_sequences = num_sequences;
@@ -30,14 +31,14 @@ struct WorkspaceSizes {
   std::size_t num_bytes() const {
     std::size_t sum = 0;
     for (const std::size_t num_floats :
-         {rope_table, residual, residual, qkv, attention, gate_up, last_normed, logits}) {
+         {rope_table, residual, normed, qkv, gate_up, last_normed, logits}) {
       sum += align_up(num_floats * sizeof(float));
     }
     return sum + align_up(row_sequences * sizeof(std::int32_t)) +
            align_up(attention_scratch_bytes) + align_up(sample_scratch_bytes);
   }
 
-  std::size_t rope_table, residual, qkv, attention, gate_up, last_normed, logits, row_sequences;
+  std::size_t rope_table, residual, normed, qkv, gate_up, last_normed, logits, row_sequences;
   std::size_t attention_scratch_bytes, sample_scratch_bytes;
 };
 
@@ -48,9 +49,9 @@ Workspace::Workspace(const ModelSpec& spec) {
   arena = Arena(sizes.num_bytes(), "workspace");
   rope_table = arena.take_array<float>(sizes.rope_table);
   residual = arena.take_array<float>(sizes.residual);
-  normed = arena.take_array<float>(sizes.residual);
+  normed = arena.take_array<float>(sizes.normed);
+  attention = normed;
   qkv = arena.take_array<float>(sizes.qkv);
-  attention = arena.take_array<float>(sizes.attention);
   gate_up = arena.take_array<float>(sizes.gate_up);
   last_normed = arena.take_array<float>(sizes.last_normed);
   logits = arena.take_array<float>(sizes.logits);

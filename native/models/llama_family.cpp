@@ -53,7 +53,9 @@ void LlamaFamily::run(const StepBatch& step, const StepSize& size) const {
   for (int layer = 0; layer < config_.num_layers; ++layer) {
     const LayerWeights& weights = weights_.layers[static_cast<std::size_t>(layer)];
     attention_layer(weights, layer, step, size);
-    feed_forward_layer(weights, size.num_tokens);
+    for (int t = 0; t < size.num_tokens; t += kMaxFeedForwardTokens) {
+      feed_forward_layer(weights, t, std::min(kMaxFeedForwardTokens, size.num_tokens - t));
+    }
   }
   sample(step, size);
 }
@@ -75,16 +77,18 @@ void LlamaFamily::attention_layer(const LayerWeights& weights, int layer, const 
   add_projection(w.residual, w.attention, config_.q_size(), weights.attn_output, num_tokens);
 }
 
-void LlamaFamily::feed_forward_layer(const LayerWeights& weights, int num_tokens) const {
+void LlamaFamily::feed_forward_layer(const LayerWeights& weights, int first_token,
+                                     int num_tokens) const {
   const Workspace& w = workspace_;
+  float* const x = w.residual + static_cast<std::int64_t>(first_token) * config_.hidden_size;
   const std::int64_t stride = 2 * static_cast<std::int64_t>(config_.intermediate_size);
   float* const gate = w.gate_up;
   float* const up = w.gate_up + config_.intermediate_size;
-  normalise(w.normed, w.residual, weights.ffn_norm, num_tokens);
+  normalise(w.normed, x, weights.ffn_norm, num_tokens);
   project(w.gate_up, w.normed, weights.gate_up, stride, num_tokens);
   backend_.swiglu({gate, gate, up, kernels::DType::kF32, num_tokens, config_.intermediate_size,
                    stride, stride, stride});
-  add_projection(w.residual, gate, stride, weights.ffn_down, num_tokens);
+  add_projection(x, gate, stride, weights.ffn_down, num_tokens);
 }
 
 void LlamaFamily::sample(const StepBatch& step, const StepSize& size) const {

@@ -37,7 +37,7 @@ class LlamaFamily {
  private:
   void attention_layer(const LayerWeights& weights, int layer, const StepBatch& step,
                        const StepSize& size) const;
-  void feed_forward_layer(const LayerWeights& weights, int num_tokens) const;
+  void feed_forward_layer(const LayerWeights& weights, int first_token, int num_tokens) const;
   void sample(const StepBatch& step, const StepSize& size) const;
 
   void embed(const StepBatch& step, int num_tokens) const;

@@ -15,8 +15,8 @@ export interface ReferenceModel {
 
 type Rows = Float64Array[]
 
-/** Logits of the token that follows `tokenIds`. */
-export function nextLogits(model: ReferenceModel, tokenIds: ArrayLike<number>): Float64Array {
+/** Logits at every position: row i is for the token that follows tokenIds[i]. */
+export function allLogits(model: ReferenceModel, tokenIds: ArrayLike<number>): Float64Array[] {
   const { config } = model
   const embedding = tensor(model, 'token_embd.weight')
   const x: Rows = Array.from(tokenIds, (id) => rowOf(embedding, id, config.hiddenSize))
@@ -28,9 +28,9 @@ export function nextLogits(model: ReferenceModel, tokenIds: ArrayLike<number>): 
     const up = linear(normed, weight(model, layer, 'ffn_up'))
     addTo(x, linear(swiGlu(gate, up), weight(model, layer, 'ffn_down')))
   }
-  const last = normRows([x.at(-1)!], tensor(model, 'output_norm.weight'), config)
+  const normed = normRows(x, tensor(model, 'output_norm.weight'), config)
   const head = config.hasTiedEmbeddings ? embedding : tensor(model, 'output.weight')
-  return linear(last, head)[0]!
+  return linear(normed, head)
 }
 
 /** Index of the largest value, lowest first among equals, and its lead over the second. */

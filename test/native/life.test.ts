@@ -1,0 +1,120 @@
+import { spawnSync } from 'node:child_process'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import t from 'tap'
+import { loadAddon } from '../../engine/core/addon.js'
+import { Runner } from './support/runner.js'
+import { makeTinyModel } from './support/tiny-model.js'
+
+const addon = loadAddon()
+const tiny = makeTinyModel({ spec: { maxTokensPerStep: 256 } }, t.teardown)
+const prompt = Array.from({ length: 200 }, (_, i) => i % tiny.config.vocabSize)
+
+async function start() {
+  const model = await addon.loadModel(tiny.spec, () => {})
+  const runner = new Runner(model, tiny.spec)
+  const sizes = runner.pack([{ sequence: runner.add(prompt, 220), numNewTokens: 200 }])
+  return { model, runner, sizes }
+}
+
+t.test('the addon says what the machine can do', async (t) => {
+  const features = addon.cpuFeatures()
+  t.ok(['avx512', 'avx2', 'neon', 'portable'].includes(features.kernels))
+  t.ok(features.names.every((name) => typeof name === 'string'))
+  const numThreads = addon.defaultNumThreads()
+  t.ok(Number.isInteger(numThreads) && numThreads >= 1 && numThreads <= 256)
+})
+
+t.test('while a step runs every other call is refused and the step is unharmed', async (t) => {
+  const { model, runner, sizes } = await start()
+  const views = runner.nextViews
+  const running = model.step(...sizes)
+  const refused = { message: /a step is running; await it first/ }
+  t.throws(() => model.step(...sizes), refused)
+  t.throws(() => model.fillSamplerSlot(0, Int32Array.of(1), 1), refused)
+  t.throws(() => model.touchKvCache(), refused)
+  t.throws(() => model.close(), refused)
+  await running
+  t.ok(views.sampledTokenIds[0]! >= 0)
+  model.close()
+})
+
+t.test('a closed model refuses work, closes again, and its views stay readable', async (t) => {
+  const { model, runner, sizes } = await start()
+  const views = runner.nextViews
+  model.close()
+  model.close()
+  t.throws(() => model.step(...sizes), { message: /step: the model is closed/ })
+  t.throws(() => model.fillSamplerSlot(0, Int32Array.of(1), 1), { message: /closed/ })
+  t.throws(() => model.touchKvCache(), { message: /closed/ })
+  t.equal(views.queryStarts[1], 200)
+  views.tokenIds.fill(1)
+})
+
+t.test('batches alternate: step n reads stepBatches[n % 2]', async (t) => {
+  const { model, runner, sizes } = await start()
+  const [first, second] = model.stepBatches
+  t.equal(runner.nextViews, first)
+  await model.step(...sizes)
+  t.ok(first.sampledTokenIds[0]! >= 0)
+  await t.rejects(model.step(...sizes), { message: /queryStarts/ }, 'the other one is still empty')
+  for (const [name, view] of Object.entries(second)) {
+    view.set((first as unknown as Record<string, Int32Array>)[name]!)
+  }
+  await model.step(...sizes)
+  t.equal(second.sampledTokenIds[0], first.sampledTokenIds[0])
+  model.close()
+})
+
+t.test('several models live side by side', async (t) => {
+  const all = await Promise.all([start(), start(), start()])
+  const ids = await Promise.all(
+    all.map(async ({ model, runner, sizes }) => {
+      const views = runner.nextViews
+      await model.step(...sizes)
+      return views.sampledTokenIds[0]
+    }),
+  )
+  t.equal(new Set(ids).size, 1)
+  for (const { model } of all) model.close()
+})
+
+const endings: Record<string, string> = {
+  'exits while a step runs': 'model.step(...sizes); process.exit(0)',
+  'exits with an idle model': 'process.exit(0)',
+  'runs out of work with an open model': '',
+  'exits after closing': 'model.close(); process.exit(0)',
+  'exits while another model loads': 'addon.loadModel(spec, () => {}); process.exit(0)',
+  'drops a model while its step runs and collects it': `
+    let dropped = model.step(...sizes)
+    await dropped
+    dropped = undefined
+    for (let i = 0; i < 5; i++) { gc(); await new Promise((done) => setTimeout(done, 5)) }`,
+}
+
+t.test('the process ends cleanly whatever the model is doing', async (t) => {
+  // Pieces of the compiled test are imported by a child, so that its death can be watched.
+  const url = (path: string) =>
+    JSON.stringify(pathToFileURL(resolve(import.meta.dirname, path)).href)
+  for (const [name, ending] of Object.entries(endings)) {
+    const script = `
+      const { loadAddon } = await import(${url('../../engine/core/addon.js')})
+      const { Runner } = await import(${url('support/runner.js')})
+      const spec = ${JSON.stringify(tiny.spec)}
+      const addon = loadAddon()
+      let model = await addon.loadModel(spec, () => {})
+      const runner = new Runner(model, spec)
+      const sequence = runner.add(Array.from({ length: 200 }, (_, i) => i % 131), 220)
+      const sizes = runner.pack([{ sequence, numNewTokens: 200 }])
+      ${ending}`
+    const child = spawnSync(
+      process.execPath,
+      ['--expose-gc', '--input-type=module', '-e', script],
+      {
+        encoding: 'utf8',
+        timeout: 20_000,
+      },
+    )
+    t.strictSame([child.status, child.signal, child.stderr], [0, null, ''], name)
+  }
+})
