@@ -79,13 +79,13 @@ export class Watchdog {
       return undefined
     }
 
-    const silentMs = nowMs - this.#lastSignMs
+    const silentMs = Math.round(nowMs - this.#lastSignMs)
     if (isLoading) {
       const { maxLoadSilenceMs } = this.#limits
       return silentMs > maxLoadSilenceMs ? `it was silent for ${silentMs} ms of loading` : undefined
     }
     if (silentMs > this.#limits.maxSilenceMs) return `it was silent for ${silentMs} ms`
-    const stepMs = nowMs - this.#lastStepMs
+    const stepMs = Math.round(nowMs - this.#lastStepMs)
     if (stepMs <= this.#limits.minStepLimitMs || stepMs <= this.#stepLimitMs()) return undefined
     return `it finished no step for ${stepMs} ms`
   }

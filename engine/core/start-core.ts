@@ -10,6 +10,8 @@ import { blockSize, type MemoryPlan, planMemory } from './memory-plan.js'
 import { packStepBatch } from './step-batch.js'
 import { StepLoop } from './step-loop.js'
 
+const numWarmUpSteps = 2
+
 export interface StartedCore {
   readonly model: NativeModel
   readonly loop: StepLoop
@@ -54,7 +56,7 @@ export async function startCore(
     }),
     shape: { blockSize, maxBlocksPerSequence },
     limits: { vocabSize: config.vocabSize, maxContextLen },
-    numStepsBefore: 1,
+    numStepsBefore: numWarmUpSteps,
     send,
   })
   const { weights, kvCache, workspace, sampler } = model.memory
@@ -103,9 +105,9 @@ function loadModel(
 }
 
 /**
- * One greedy step of one token, before any request: weights that give no finite logits are found
- * now, their pages are warm, and the front learns how long a step takes. It writes to block 0,
- * which holds nothing yet. Returns milliseconds.
+ * A few greedy steps of one token, before any request: weights that give no finite logits are found
+ * now, their pages are warm, and the front learns how long a step takes. They write to block 0,
+ * which holds nothing yet. Returns the milliseconds of the fastest: the first one meets cold memory.
  */
 async function warmUp(
   model: NativeModel,
@@ -125,22 +127,26 @@ async function warmUp(
     numBlocks: 1,
     samplerSlot: 0,
   }
-  const views = model.stepBatches[0]
-  const startMs = performance.now()
-  model.fillSamplerSlot(0, tokenIds, 1)
-  packStepBatch(views, [sequence], new Map([[0, greedySubmission(tokenIds)]]), {
-    blockSize,
-    maxBlocksPerSequence,
-  })
-  await model.step(1, 1, 1)
-  const tokenId = views.sampledTokenIds[0]!
-  if (tokenId < 0 || tokenId >= vocabSize) {
-    throw new Error(
-      'The model gives no usable numbers for a single token: its weights are damaged, or they ' +
-        'belong to another config.',
-    )
+  const submissions = new Map([[0, greedySubmission(tokenIds)]])
+  let fastestMs = Number.POSITIVE_INFINITY
+  for (let i = 0; i < numWarmUpSteps; i++) {
+    const views = model.stepBatches[i % 2]!
+    model.fillSamplerSlot(0, tokenIds, 1)
+    packStepBatch(views, [sequence], submissions, { blockSize, maxBlocksPerSequence })
+    const startMs = performance.now()
+    await model.step(1, 1, 1)
+    fastestMs = Math.min(fastestMs, performance.now() - startMs)
+    checkWarmUpToken(views.sampledTokenIds[0]!, vocabSize)
   }
-  return performance.now() - startMs
+  return fastestMs
+}
+
+function checkWarmUpToken(tokenId: number, vocabSize: number): void {
+  if (tokenId >= 0 && tokenId < vocabSize) return
+  throw new Error(
+    'The model gives no usable numbers for a single token: its weights are damaged, or they ' +
+      'belong to another config.',
+  )
 }
 
 function greedySubmission(promptTokenIds: Int32Array): Submission {

@@ -32,6 +32,24 @@ t.test('the core is killed in mid-stream', async (t) => {
   t.ok(await server.isQuiet())
 })
 
+t.test('the core hangs: it is noticed, killed and replaced', async (t) => {
+  const server = await startServer(t)
+  const client = server.client()
+  const { corePid } = await server.state()
+  let hasBegun = false
+  const broken = askStreamed(client, longAnswer, undefined, () => {
+    if (!hasBegun) process.kill(corePid, 'SIGSTOP')
+    hasBegun = true
+  })
+  const rejected = t.rejects(broken, { code: 'engine_failed', message: /taken to hang/ })
+  await until(() => hasBegun)
+  const ms = await until(() => !isAlive(corePid), 20_000)
+  t.ok(ms > 9_000 && ms < 12_000, `killed after ${Math.round(ms)} ms`)
+  await rejected
+  await until(async () => (await server.status('/ready')) === 200)
+  t.equal((await askWhole(client, shortAnswer)).numCompletionTokens, 5)
+})
+
 t.test('the front is killed: no orphan after a second, whatever the core is doing', async (t) => {
   const idle = await startServer(t)
   const { corePid } = await idle.state()
@@ -39,12 +57,14 @@ t.test('the front is killed: no orphan after a second, whatever the core is doin
 
   const busy = await startServer(t)
   const busyPid = (await busy.state()).corePid
-  const crowd = Array.from({ length: 16 }, (_, i) =>
-    askStreamed(busy.client(), { content: `${i}`, maxTokens: 900 }).catch(() => {}),
-  )
-  await until(async () => (await busy.state()).numRunning === 16)
+  let hasBegun = false
+  const answer = askStreamed(busy.client(), longAnswer, undefined, () => {
+    hasBegun = true
+  })
+  const rejected = t.rejects(answer, 'the connection breaks')
+  await until(() => hasBegun)
   await expectNoOrphan(busy, busyPid)
-  await Promise.all(crowd)
+  await rejected
 
   const loading = spawnServer(t)
   let childPid: number | undefined
@@ -63,26 +83,30 @@ t.test('the front is killed: no orphan after a second, whatever the core is doin
   }
 })
 
-t.test(
-  'SIGTERM: what is admitted is finished, what is new is refused, the exit is 0',
-  async (t) => {
-    const server = await startServer(t)
-    const client = server.client()
-    const { corePid } = await server.state()
-    const answers = Array.from({ length: 6 }, (_, i) =>
-      askStreamed(client, { content: `Stream ${i}`, maxTokens: 900 }),
-    )
-    await until(async () => (await server.state()).numRunning === 6)
-    server.kill('SIGTERM')
-    await until(async () => (await server.status('/ready')) === 503)
-    await t.rejects(askWhole(client, shortAnswer), { status: 503, code: 'shutting_down' })
-    for (const answer of answers) {
-      t.match(await answer, { finishReason: 'length', numCompletionTokens: 900 })
-    }
-    t.equal(await server.exited, 0)
-    await until(() => !isAlive(corePid), 1000)
-  },
-)
+t.test('SIGTERM: the admitted is finished, the new refused, the exit is 0', async (t) => {
+  const server = await startServer(t)
+  const client = server.client()
+  const { corePid } = await server.state()
+  const begun = new Set<number>()
+  const answers = Array.from({ length: 6 }, (_, i) =>
+    askStreamed(client, { content: `Stream ${i}`, maxTokens: 900 }, undefined, () => {
+      if (begun.has(i)) return
+      begun.add(i)
+      // Held still while the test looks at a server that drains.
+      if (begun.size === 6) process.kill(corePid, 'SIGSTOP')
+    }),
+  )
+  await until(() => begun.size === 6)
+  server.kill('SIGTERM')
+  await until(async () => (await server.status('/ready')) === 503)
+  await t.rejects(askWhole(client, shortAnswer), { status: 503, code: 'shutting_down' })
+  process.kill(corePid, 'SIGCONT')
+  for (const answer of answers) {
+    t.match(await answer, { finishReason: 'length', numCompletionTokens: 900 })
+  }
+  t.equal(await server.exited, 0)
+  await until(() => !isAlive(corePid), 1000)
+})
 
 t.test('SIGTERM while an answer is longer than there is time', async (t) => {
   const server = await startServer(t, ['--drain-timeout', '100ms', '--max-sequences', '1'])

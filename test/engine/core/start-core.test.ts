@@ -44,7 +44,7 @@ t.test('a start frame becomes a loop that answers', async (t) => {
   t.same(
     steps().map(({ step }) => step.stepNumber),
     [1, 2, 3, 4],
-    'the step that warmed it up is not counted',
+    'the steps that warmed it up are not counted',
   )
   await sleep(10)
   t.equal(loop.isStepInFlight, false)
