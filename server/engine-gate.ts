@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import { engineFailed, modelLoading, shuttingDown } from '../engine/errors.js'
 import type { Engine, EngineState } from '../engine/generate-request.js'
 
@@ -41,20 +42,19 @@ export class EngineGate {
     return this.#engine
   }
 
-  /** Requests that are being answered. */
+  /** Requests whose answers have not left this process completely. */
   get numInFlight(): number {
     return this.#numInFlight
   }
 
-  /** Runs the work of one request and counts it meanwhile. */
-  async track<T>(work: () => Promise<T>): Promise<T> {
+  /** Counts a request until the last byte of its answer is written, or its client is gone. */
+  track(response: ServerResponse): void {
+    if (response.destroyed) return
     this.#numInFlight++
-    try {
-      return await work()
-    } finally {
+    response.once('close', () => {
       this.#numInFlight--
       if (this.#numInFlight === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
-    }
+    })
   }
 
   /** Resolves when no request is being answered. */

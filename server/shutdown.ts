@@ -11,8 +11,10 @@ export interface ShutdownOptions {
   readonly say: (line: string) => void
 }
 
-/** Time for the last bytes of finished answers to reach their readers. */
+/** Time for readers to take the last bytes of finished answers. */
 const flushTimeoutMs = 3_000
+/** Time for what is no answer of the model, such as a refusal or a probe. */
+const closeTimeoutMs = 200
 /** Beyond the drain, before the process ends whatever it is doing. */
 const lastResortMs = 10_000
 
@@ -50,18 +52,17 @@ export async function drain(options: ShutdownOptions, reason: string): Promise<v
   )
   const result = await gate.loaded?.drain(drainTimeoutMs)
   const numUnfinished = result?.numUnfinished ?? 0
+  // Closing a server destroys connections whose answer is ended but not yet taken by the reader.
   await Promise.race([gate.whenIdle(), sleep(flushTimeoutMs, undefined, { ref: false })])
   await closeConnections(app)
   if (numUnfinished > 0) say(`Stopped; ${countRequests(numUnfinished)} could not be finished.`)
   else say(numInFlight === 0 ? 'Stopped.' : 'Stopped; everything admitted was finished.')
 }
 
-/** Answers that are written still have to be read; connections that idle only wait for nothing. */
+/** Idle connections are closed by `close` itself; one that still sends a refusal gets a moment. */
 async function closeConnections(app: FastifyInstance): Promise<void> {
-  const closeIdle = setInterval(() => app.server.closeIdleConnections(), 20)
-  const closeAll = setTimeout(() => app.server.closeAllConnections(), flushTimeoutMs)
+  const closeAll = setTimeout(() => app.server.closeAllConnections(), closeTimeoutMs)
   await app.close()
-  clearInterval(closeIdle)
   clearTimeout(closeAll)
 }
 

@@ -12,23 +12,22 @@ export function addChatCompletions(app: FastifyInstance, context: RouteContext):
   const { gate, config } = context
   const reader = new BodyReader(context)
   const options = { config: { promptParam: 'messages' } }
-  app.post('/v1/chat/completions', options, (request, reply) =>
-    gate.track(async () => {
-      const engine = gate.admit()
-      const body = reader.read(ChatCompletionRequest, chatFields, request, reply)
-      requireServedModel(body.model, engine.model, config)
-      const head = newAnswerHead('chatcmpl', engine.model)
-      const includeUsage = body.stream_options?.include_usage === true
-      return serveGeneration(request, reply, context, engine, {
-        request: toGenerateRequest(body, {
-          vocabSize: engine.model.vocabSize,
-          defaultMaxTokens: config.defaultMaxTokens,
-        }),
-        isStreamed: body.stream === true,
-        includeUsage,
-        frames: chatChunkFrames(head, includeUsage),
-        whole: (answer) => toChatCompletion(head, answer),
-      })
-    }),
-  )
+  app.post('/v1/chat/completions', options, async (request, reply) => {
+    gate.track(reply.raw)
+    const engine = gate.admit()
+    const body = reader.read(ChatCompletionRequest, chatFields, request, reply)
+    requireServedModel(body.model, engine.model, config)
+    const head = newAnswerHead('chatcmpl', engine.model)
+    const includeUsage = body.stream_options?.include_usage === true
+    return serveGeneration(request, reply, context, engine, {
+      request: toGenerateRequest(body, {
+        vocabSize: engine.model.vocabSize,
+        defaultMaxTokens: config.defaultMaxTokens,
+      }),
+      isStreamed: body.stream === true,
+      includeUsage,
+      frames: chatChunkFrames(head, includeUsage),
+      whole: (answer) => toChatCompletion(head, answer),
+    })
+  })
 }
