@@ -195,9 +195,9 @@ export class FencedInterpreter extends BaseInterpreter {
   #evaluateFor(node: TemplateNode, scope: Scope): RuntimeValue {
     const iterable = node.iterable as TemplateNode
     const isSelect = iterable.type === 'SelectExpression'
-    const value = toIterable(
-      this.evaluate((isSelect ? iterable.lhs : iterable) as TemplateNode, scope),
-    )
+    const iterated = this.evaluate((isSelect ? iterable.lhs : iterable) as TemplateNode, scope)
+    this.#fence.chargeItems(textOf(iterated)?.length ?? 0)
+    const value = toIterable(iterated)
     this.#fence.enterLoop(itemsOf(value)?.length ?? entriesOf(value)?.size ?? 0)
     const held = isSelect ? { ...iterable, lhs: hold(value) } : hold(value)
     return super.evaluate({ ...node, iterable: held }, scope)

@@ -1,15 +1,11 @@
 import { once } from 'node:events'
-import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import type { TextAssets } from '../../../engine/model/model-description.js'
 import type { TokenizerJob, TokenizerReply } from '../../../engine/text/tokenizer-worker.js'
 import { assetsOf, readTemplate } from './text-fixtures.js'
 
-const ENTRY = new URL(
-  '../../../engine/text/tokenizer-worker.js',
-  pathToFileURL(import.meta.filename),
-)
+const ENTRY = new URL('../../../engine/text/tokenizer-worker.js', import.meta.url)
 
 function start(assets: TextAssets): Worker {
   const json = Buffer.from(JSON.stringify(assets))
