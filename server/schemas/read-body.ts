@@ -58,8 +58,10 @@ class Judge {
     }
     if (!this.#containers.has(pattern)) return value
 
+    const entries = Object.entries(value)
+    refuseTooManyKeys(entries.length, path)
     const kept: Record<string, unknown> = {}
-    for (const [key, item] of Object.entries(value)) {
+    for (const [key, item] of entries) {
       if (item === null) continue
       const innerPattern = pattern === '' ? key : `${pattern}.${key}`
       const innerPath = [...path, key]
@@ -114,6 +116,20 @@ function neutralHint(field: Field): string {
   if (field.neutral.length === 0) return ' Leave it out.'
   const values = field.neutral.map((value) => JSON.stringify(value)).join(' or ')
   return ` Leave it out, or set it to ${values}.`
+}
+
+/** More than any client has use for; a body of keys that nobody knows would only cost time. */
+const maxKeys = 256
+
+function refuseTooManyKeys(numKeys: number, path: Path): void {
+  if (numKeys <= maxKeys) return
+  const param = path.length === 0 ? null : dottedPath(path)
+  const what = param === null ? 'The body' : `'${param}'`
+  throw new ApiError(
+    'invalid_value',
+    `${what} has ${numKeys} keys; at most ${maxKeys} allowed.`,
+    param,
+  )
 }
 
 /** Before any entry is looked at: a long list of bad entries must not cost more than a short one. */

@@ -104,7 +104,7 @@ t.test(
       `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
     )
     while (engine.requests.length === 0) await sleep(5)
-  await sleep(100)
+    await sleep(100)
     let numBytes = 0
     socket.on('data', (piece) => {
       numBytes += piece.length

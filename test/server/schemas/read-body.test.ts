@@ -89,7 +89,7 @@ t.test('unknown keys by policy', async (t) => {
       param: 'items[1].odd',
     },
   )
-  const many = Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`k${i}`, i]))
+  const many = Object.fromEntries(Array.from({ length: 256 }, (_, i) => [`k${i}`, i]))
   t.equal(read(many).unknownParams.length, 16, 'the list is bounded')
 })
 
@@ -102,6 +102,18 @@ t.test('a list that is too long is refused before its entries are looked at', as
   t.match(
     errorOf(() => read({ items })),
     { code: 'invalid_value', param: 'items', message: /at most 2/ },
+  )
+})
+
+t.test('an object with more keys than anyone has use for', async (t) => {
+  const many = Object.fromEntries(Array.from({ length: 257 }, (_, i) => [`k${i}`, i]))
+  t.match(
+    errorOf(() => read(many)),
+    { code: 'invalid_value', param: null, message: /has 257 keys/ },
+  )
+  t.match(
+    errorOf(() => read({ items: [many] }, 'ignore')),
+    { param: 'items[0]' },
   )
 })
 
