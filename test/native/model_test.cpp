@@ -140,7 +140,11 @@ void test_scribbling(tap::Report& report, const kvasir::ModelSpec& spec) {
     std::mt19937 random(3);
     auto* const words = reinterpret_cast<std::atomic<std::uint32_t>*>(batches->data());
     const std::size_t num_words = batches->num_bytes() / sizeof(std::uint32_t);
-    while (!is_done) words[random() % num_words].store(random(), std::memory_order_relaxed);
+    while (!is_done) {
+      words[random() % num_words].store(random(), std::memory_order_relaxed);
+      // Slow enough that most steps pass the check and compute while memory changes.
+      for (int i = 0; i < 50; ++i) std::this_thread::yield();
+    }
   });
   int num_refused = 0;
   for (int i = 0; i < 2000; ++i) {
