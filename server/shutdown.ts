@@ -1,5 +1,5 @@
+import process from 'node:process'
 import { setTimeout as sleep } from 'node:timers/promises'
-import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import type { EngineGate } from './engine-gate.js'
 
@@ -17,26 +17,40 @@ const flushTimeoutMs = 3_000
 const closeTimeoutMs = 200
 /** Beyond the drain, before the process ends whatever it is doing. */
 const lastResortMs = 10_000
+/** A Ctrl-C reaches a process twice when npm runs it: from the terminal, and passed on by npm. */
+const sameSignalMs = 500
 
 /**
- * On SIGTERM or SIGINT: refuse new work, finish what was admitted, exit 0. A second signal ends the
- * process now. An exception nobody caught does the same and exits 1: its state is not to be trusted.
+ * On SIGINT, SIGTERM or SIGHUP: refuse new work, finish what was admitted, exit 0. A second signal
+ * ends the process now. An exception that nobody caught does the same and exits 1: the state it left
+ * behind is not to be trusted with another request.
  */
 export function installShutdown(options: ShutdownOptions): void {
   const { say } = options
-  closeWithGrace(
-    {
-      delay: options.drainTimeoutMs + lastResortMs,
-      logger: false,
-      onSecondSignal: (signal) => say(`${signal} again: stopping now.`),
-      onSecondError: (error) => say(`And then: ${error}`),
-      onTimeout: () => say('The shutdown took too long: stopping now.'),
-    },
-    async ({ signal, err }) => {
-      if (err) say(`An error nobody expected: ${err.stack ?? err}`)
-      await drain(options, signal ?? 'Shutdown')
-    },
-  )
+  let startedAt: number | undefined
+  const shutDown = async (reason: string, exitCode: number) => {
+    startedAt = performance.now()
+    setTimeout(() => {
+      say('The shutdown took too long: stopping now.')
+      process.exit(1)
+    }, options.drainTimeoutMs + lastResortMs).unref()
+    await drain(options, reason)
+    process.exit(exitCode)
+  }
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (startedAt === undefined) return void shutDown(signal, 0)
+    if (performance.now() - startedAt < sameSignalMs) return
+    say(`${signal} again: stopping now.`)
+    process.exit(1)
+  }
+  const onError = (error: unknown) => {
+    say(`An error nobody expected: ${error instanceof Error ? error.stack : error}`)
+    if (startedAt !== undefined) process.exit(1)
+    void shutDown('Error', 1)
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
+  process.on('uncaughtException', onError)
+  process.on('unhandledRejection', onError)
 }
 
 /** Refuses new work, finishes what was admitted within the time there is, closes everything. */

@@ -1,5 +1,8 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
 import { EngineGate } from '../../server/engine-gate.js'
 import { drain } from '../../server/shutdown.js'
 import { chatBody, listen, open, startApp } from './app-under-test.js'
@@ -126,4 +129,43 @@ t.test('an engine that is not there yet', async (t) => {
   const say = (line: string) => lines.push(line)
   await drain({ app, gate: new EngineGate(), drainTimeoutMs: 10, say }, 'SIGINT')
   t.equal(lines.at(-1), 'Stopped.')
+})
+
+async function runChild(t: Test, env: Record<string, string>) {
+  const path = fileURLToPath(new URL('shutdown-child.js', import.meta.url))
+  const child = spawn(process.execPath, [path], { env: { ...process.env, ...env } })
+  t.teardown(() => child.kill('SIGKILL'))
+  let out = ''
+  child.stdout.on('data', (piece) => {
+    out += piece
+  })
+  const exit = once(child, 'close').then(([code]) => ({ code, out }))
+  while (!out.includes('listening')) await sleep(10)
+  return { child, exit }
+}
+
+t.test('one signal: drained, exit 0; the same one passed on by npm changes nothing', async (t) => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    const { child, exit } = await runChild(t, { DRAIN_MS: '300' })
+    child.kill(signal)
+    await sleep(30)
+    child.kill(signal)
+    t.match(await exit, {
+      code: 0,
+      out: new RegExp(`${signal}: no request[\\s\\S]*Stopped\\.\\n$`),
+    })
+  }
+})
+
+t.test('a second signal ends the process now', async (t) => {
+  const { child, exit } = await runChild(t, { DRAIN_MS: 'forever' })
+  child.kill('SIGINT')
+  await sleep(700)
+  child.kill('SIGINT')
+  t.match(await exit, { code: 1, out: /SIGINT again: stopping now\.\n$/ })
+})
+
+t.test('an error nobody caught: said, drained, exit 1', async (t) => {
+  const { exit } = await runChild(t, { THROW: '1' })
+  t.match(await exit, { code: 1, out: /nobody expects this[\s\S]*Stopped\.\n$/ })
 })

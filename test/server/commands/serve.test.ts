@@ -43,7 +43,9 @@ t.test('a port in use is found before anything is loaded', async (t) => {
   const flags = flagsOf('--port', String(port), '--model', '/no/such', '--log-level', 'silent')
   await t.rejects(serve(flags, terminal), {
     name: 'ListenError',
-    message: new RegExp(`^Port ${port} on 127\\.0\\.0\\.1 is in use[^]*--port \\d+ is free\\.$`),
+    message: new RegExp(
+      `^Port ${port} on 127\\.0\\.0\\.1 is in use[\\s\\S]*--port \\d+ is free\\.$`,
+    ),
   })
   t.equal(out, '')
 })
