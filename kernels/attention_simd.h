@@ -49,11 +49,11 @@ inline void product_tile(const Product& op, int column) {
   }
   const float* b = op.b + column;
   for (int i = 0; i < op.depth; ++i, b += op.b_stride) {
-    Lanes columns[kVectors];
-    for (int v = 0; v < kVectors; ++v) columns[v] = load(b + kNumLanes * v);
-    for (int r = 0; r < kRows; ++r) {
-      const Lanes a = broadcast(op.a[r * op.a_stride + i]);
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(a, columns[v], sums[r][v]);
+    Lanes a[kRows];
+    for (int r = 0; r < kRows; ++r) a[r] = broadcast(op.a[r * op.a_stride + i]);
+    for (int v = 0; v < kVectors; ++v) {
+      const Lanes column_values = load(b + kNumLanes * v);
+      for (int r = 0; r < kRows; ++r) sums[r][v] = fma(a[r], column_values, sums[r][v]);
     }
   }
   for (int r = 0; r < kRows; ++r) {

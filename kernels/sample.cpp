@@ -65,14 +65,14 @@ Candidates filter(const Sample& op, int sequence, const LogitRow& row, const Vec
     kept.weights = store.weights;
   };
   const int top_k = op.top_ks[sequence];
-  if (top_k > 0 && top_k < kept.size) kept = keep_top_k(kept, top_k, store);
+  if (top_k > 0 && top_k < kept.size) kept = keep_top_k(kept, top_k, vector, store);
   if (op.top_ps[sequence] < 1) {
     weigh();
-    kept = keep_top_p(kept, op.top_ps[sequence], store);
+    kept = keep_top_p(kept, op.top_ps[sequence], vector, store);
   }
   if (op.min_ps[sequence] > 0) {
     weigh();
-    kept = keep_min_p(kept, std::min(op.min_ps[sequence], 1.0f), store);
+    kept = keep_min_p(kept, std::min(op.min_ps[sequence], 1.0f), vector, store);
   }
   if (kept.ids != nullptr) weigh();
   return kept;

@@ -2,8 +2,11 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <numeric>
 
 #include "kernels/types.h"
+#include "kernels/vector_kernels.h"
 
 namespace kernels {
 namespace {
@@ -46,22 +49,33 @@ std::uint32_t find_bin(const std::uint64_t* sums, std::uint64_t& remaining) {
   return bin;
 }
 
-template <typename Measure>
-Cut find_cut(const Candidates& from, Measure measure, std::uint64_t target,
-             std::uint32_t* members) {
+// Indices of the logits in a bin of the first histogram. Its ends may be bits of NaN, where the
+// infinities take over, or of -0, which is no key.
+int collect_bin(const Candidates& from, std::uint32_t bin, const VectorKernels& vector,
+                std::uint32_t* members) {
+  float low = logit_of(bin << 21);
+  float high = logit_of(bin << 21 | 0x1fffffu);
+  if (std::isnan(low)) low = -HUGE_VALF;
+  if (std::isnan(high)) high = HUGE_VALF;
+  if (high == 0) high = -std::numeric_limits<float>::denorm_min();
+  return vector.collect_between(from.logits, from.size, low, high, members);
+}
+
+// The cut where the measure, summed from the largest logit down, reaches target_of(its total).
+template <typename Measure, typename TargetOf>
+Cut find_cut(const Candidates& from, Measure measure, TargetOf target_of,
+             const VectorKernels& vector, std::uint32_t* members) {
   std::uint64_t sums[kNumBins] = {};
   for (int i = 0; i < from.size; ++i) sums[key_of(from.logits[i]) >> 21] += measure(i);
+  std::uint64_t target = target_of(std::accumulate(sums, sums + kNumBins, std::uint64_t{0}));
   const std::uint32_t top = find_bin(sums, target);
 
   // Only the members of that bin matter from here on.
+  const int num_members = collect_bin(from, top, vector, members);
   std::memset(sums, 0, sizeof sums);
-  int num_members = 0;
-  for (int i = 0; i < from.size; ++i) {
-    const std::uint32_t key = key_of(from.logits[i]);
-    members[num_members] = static_cast<std::uint32_t>(i);
-    if (key >> 21 != top) continue;
-    ++num_members;
-    sums[key >> 10 & 2047u] += measure(i);
+  for (int m = 0; m < num_members; ++m) {
+    const int i = static_cast<int>(members[m]);
+    sums[key_of(from.logits[i]) >> 10 & 2047u] += measure(i);
   }
   const std::uint32_t middle = top << 11 | find_bin(sums, target);
 
@@ -85,26 +99,29 @@ Cut find_cut(const Candidates& from, Measure measure, std::uint64_t target,
   return {logit_of(key), last_index};
 }
 
-template <typename Keep>
-Candidates compact(const Candidates& from, Keep keep, const CandidateStore& store) {
-  int size = 0;
-  for (int i = 0; i < from.size; ++i) {
-    if (!keep(i)) continue;
-    store.ids[size] = from.ids == nullptr ? static_cast<std::uint32_t>(i) : from.ids[i];
-    store.logits[size] = from.logits[i];
-    if (from.weights != nullptr) store.weights[size] = from.weights[i];
-    ++size;
+// The candidates at `indices`, ascending. In place nothing is overwritten that is still to be read.
+Candidates gather(const Candidates& from, const std::uint32_t* indices, int size,
+                  const CandidateStore& store) {
+  for (int i = 0; i < size; ++i) {
+    const std::uint32_t index = indices[i];
+    store.ids[i] = from.ids == nullptr ? index : from.ids[index];
+    store.logits[i] = from.logits[index];
+    if (from.weights != nullptr) store.weights[i] = from.weights[index];
   }
   return {store.logits, store.ids, from.weights == nullptr ? nullptr : store.weights, size};
 }
 
-Candidates keep_prefix(const Candidates& from, Cut cut, const CandidateStore& store) {
-  return compact(
-      from,
-      [&](int i) {
-        return from.logits[i] > cut.logit || (from.logits[i] == cut.logit && i <= cut.last_index);
-      },
-      store);
+Candidates keep_prefix(const Candidates& from, Cut cut, const VectorKernels& vector,
+                       const CandidateStore& store) {
+  const int num_at_least =
+      vector.collect_between(from.logits, from.size, cut.logit, HUGE_VALF, store.members);
+  int size = 0;
+  for (int m = 0; m < num_at_least; ++m) {
+    const std::uint32_t i = store.members[m];
+    if (from.logits[i] == cut.logit && static_cast<int>(i) > cut.last_index) continue;
+    store.members[size++] = i;
+  }
+  return gather(from, store.members, size, store);
 }
 
 }  // namespace
@@ -116,25 +133,29 @@ CandidateStore cut_candidate_store(void* memory, int vocab_size) {
   return {words, floats, floats + size, words + size};
 }
 
-Candidates keep_top_k(const Candidates& from, int k, const CandidateStore& store) {
-  const Cut cut = find_cut(from, CountOne{}, static_cast<std::uint64_t>(k), store.members);
-  return keep_prefix(from, cut, store);
+Candidates keep_top_k(const Candidates& from, int k, const VectorKernels& vector,
+                      const CandidateStore& store) {
+  const auto target_of = [=](std::uint64_t) { return static_cast<std::uint64_t>(k); };
+  const Cut cut = find_cut(from, CountOne{}, target_of, vector, store.members);
+  return keep_prefix(from, cut, vector, store);
 }
 
-Candidates keep_top_p(const Candidates& from, float top_p, const CandidateStore& store) {
-  const Mass mass = {from.weights};
-  std::uint64_t total = 0;
-  for (int i = 0; i < from.size; ++i) total += mass(i);
+Candidates keep_top_p(const Candidates& from, float top_p, const VectorKernels& vector,
+                      const CandidateStore& store) {
   // 0.3 arrives as a float slightly above 0.3; three equal tokens of ten must still reach it.
   constexpr double kHalfFloatUlp = 0x1p-24;
-  const double wanted = std::ceil(static_cast<double>(total) * top_p * (1 - kHalfFloatUlp));
-  const std::uint64_t target = wanted < 1 ? 1 : static_cast<std::uint64_t>(wanted);
-  return keep_prefix(from, find_cut(from, mass, target, store.members), store);
+  const auto target_of = [=](std::uint64_t total) {
+    const double wanted = std::ceil(static_cast<double>(total) * top_p * (1 - kHalfFloatUlp));
+    return wanted < 1 ? std::uint64_t{1} : static_cast<std::uint64_t>(wanted);
+  };
+  const Cut cut = find_cut(from, Mass{from.weights}, target_of, vector, store.members);
+  return keep_prefix(from, cut, vector, store);
 }
 
-Candidates keep_min_p(const Candidates& from, float min_p, const CandidateStore& store) {
-  return compact(
-      from, [&](int i) { return from.weights[i] >= min_p; }, store);
+Candidates keep_min_p(const Candidates& from, float min_p, const VectorKernels& vector,
+                      const CandidateStore& store) {
+  const int size = vector.collect_between(from.weights, from.size, min_p, HUGE_VALF, store.members);
+  return gather(from, store.members, size, store);
 }
 
 }  // namespace kernels

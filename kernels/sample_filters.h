@@ -12,6 +12,8 @@
 
 namespace kernels {
 
+struct VectorKernels;
+
 // Tokens of a row, ids ascending.
 struct Candidates {
   const float* logits;       // [size]
@@ -26,7 +28,7 @@ struct CandidateStore {
   std::uint32_t* ids;
   float* logits;
   float* weights;
-  std::uint32_t* members;  // indices of a histogram bin
+  std::uint32_t* members;  // indices of some candidates
 };
 
 inline constexpr std::size_t kCandidateStoreBytesPerToken = 16;
@@ -34,13 +36,16 @@ inline constexpr std::size_t kCandidateStoreBytesPerToken = 16;
 CandidateStore cut_candidate_store(void* memory, int vocab_size);
 
 // The k likeliest; 0 < k < size.
-Candidates keep_top_k(const Candidates& from, int k, const CandidateStore& store);
+Candidates keep_top_k(const Candidates& from, int k, const VectorKernels& vector,
+                      const CandidateStore& store);
 
 // The shortest prefix whose share of the mass of `from` reaches top_p < 1, up to the rounding of
 // top_p itself to float; at least one token. `weights` must be there.
-Candidates keep_top_p(const Candidates& from, float top_p, const CandidateStore& store);
+Candidates keep_top_p(const Candidates& from, float top_p, const VectorKernels& vector,
+                      const CandidateStore& store);
 
 // Those with weight >= min_p, min_p <= 1. `weights` must be there.
-Candidates keep_min_p(const Candidates& from, float min_p, const CandidateStore& store);
+Candidates keep_min_p(const Candidates& from, float min_p, const VectorKernels& vector,
+                      const CandidateStore& store);
 
 }  // namespace kernels

@@ -41,6 +41,24 @@ inline void weigh_logits(float* weights, const float* logits, int size, float ma
   }
 }
 
+// Indices, ascending, of the values in [low, high]; returns how many. Never writes more than
+// `size`.
+inline int collect_between(const float* values, int size, float low, float high,
+                           std::uint32_t* indices) {
+  const Lanes lows = broadcast(low);
+  const Lanes highs = broadcast(high);
+  int count = 0;
+  for (int i = 0; i < size; i += kNumLanes) {
+    const Lanes lanes = load_first(values + i, size - i);
+    std::uint32_t inside = at_most(lows, lanes) & at_most(lanes, highs);
+    if (size - i < kNumLanes) inside &= (1u << (size - i)) - 1u;
+    for (; inside != 0; inside &= inside - 1) {
+      indices[count++] = static_cast<std::uint32_t>(i + __builtin_ctz(inside));
+    }
+  }
+  return count;
+}
+
 // The random words of tokens [first_token, first_token + 64), in order.
 inline void draw_words(const LogitRow& row, int first_token, Words (&words)[4]) {
   // Lane 4 i + j takes counter 4 j + i, so that transposing fours puts the tokens in order.

@@ -32,6 +32,8 @@ struct VectorKernels {
   float (*largest_logit)(const float* logits, int size);
   void (*weigh_logits)(float* weights, const float* logits, int size, float maximum,
                        float inverse_temperature);
+  int (*collect_between)(const float* values, int size, float low, float high,
+                         std::uint32_t* indices);
   void (*pick_from_all)(const LogitRow& row, GumbelPick& pick);
 
   // e^x of `size` floats, for tests of the function all of the above share.

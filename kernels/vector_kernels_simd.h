@@ -21,8 +21,8 @@ inline void exp_row(float* out, const float* x, int size) {
 
 extern const VectorKernels kVectorKernels;
 const VectorKernels kVectorKernels = {
-    rms_norm_group, swiglu_row,    rope_head,    convert_row,   attend_chunk,
-    merge_chunk,    largest_logit, weigh_logits, pick_from_all, exp_row,
+    rms_norm_group, swiglu_row,   rope_head,       convert_row,   attend_chunk, merge_chunk,
+    largest_logit,  weigh_logits, collect_between, pick_from_all, exp_row,
 };
 
 }  // namespace KERNELS_SIMD
