@@ -1,5 +1,7 @@
 import type { Engine } from './generate-request.js'
 import type { Logger } from './logger.js'
+import type { AdvisedSampling } from './model/catalog.js'
+import type { GenerationDefaults } from './model/model-description.js'
 
 /** What `startEngine` needs. Optional fields are for the engine to choose. */
 export interface EngineOptions {
@@ -19,6 +21,8 @@ export interface EngineOptions {
   readonly maxQueuedRequests: number
   /** Prompt tokens that wait for their first answer token; a prompt alone is always taken. */
   readonly maxQueuedTokens?: number
+  /** For what neither a request nor the model's files say. */
+  readonly advisedSampling?: AdvisedSampling
   readonly logger: Logger
   readonly onLoadProgress?: (numBytesDone: number, numBytes: number) => void
   /** Called when the core is ready, also after a restart. */
@@ -51,4 +55,6 @@ export interface MemoryPlanReport {
 export interface StartedEngine extends Engine {
   /** Resolves when the first request can be served; rejects, with the state 'failed', if never. */
   readonly ready: Promise<void>
+  /** What a request gets where it says nothing. */
+  readonly generationDefaults: GenerationDefaults
 }

@@ -15,7 +15,7 @@ import type {
 } from './generate-request.js'
 import { GenerationText } from './generation-text.js'
 import { LiveGeneration } from './live-generation.js'
-import type { ModelDescription } from './model/model-description.js'
+import type { GenerationDefaults, ModelDescription } from './model/model-description.js'
 import { openModel } from './model/open-model.js'
 import { makeSubmission } from './submission.js'
 import { Supervisor } from './supervisor.js'
@@ -43,6 +43,7 @@ export async function startEngine(options: EngineOptions): Promise<StartedEngine
 /** The engine over one core process. Everything that is text happens on this side of it. */
 export class CoreEngine implements StartedEngine {
   readonly ready: Promise<void>
+  readonly generationDefaults: GenerationDefaults
   readonly #options: EngineOptions
   readonly #description: ModelDescription
   readonly #tokenTable: TokenTable
@@ -61,6 +62,7 @@ export class CoreEngine implements StartedEngine {
   constructor(options: EngineOptions, description: ModelDescription, corePath: string) {
     this.#options = options
     this.#description = description
+    this.generationDefaults = { ...options.advisedSampling, ...description.generation }
     this.#tokenTable = buildTokenTable(description.text)
     this.#maxContextLen = description.config.maxContextLen
     this.#created = modifiedAt(description)
@@ -204,7 +206,7 @@ export class CoreEngine implements StartedEngine {
     if (this.#closing !== undefined) throw shuttingDown()
     if (this.state === 'failed') throw engineFailed('The engine has failed.')
     const submission = makeSubmission(++this.#lastId, request, promptTokenIds, {
-      generation: this.#description.generation,
+      generation: this.generationDefaults,
       vocabSize: this.#description.config.vocabSize,
       maxContextLen: this.#maxContextLen,
     })

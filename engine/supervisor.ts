@@ -173,7 +173,7 @@ export class Supervisor {
     if (this.#state === 'restarting') this.#numRestarts++
     this.#failedStartTimesMs = []
     this.#state = 'ready'
-    this.#options.logger.info({ pid: this.corePid }, 'The core is ready.')
+    this.#options.logger.info({ corePid: this.corePid }, 'The core is ready.')
     this.#options.onReady(ready)
     this.#resolveFirstReady(ready)
   }

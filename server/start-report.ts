@@ -1,4 +1,5 @@
 import type { MemoryPlanReport } from '../engine/engine-options.js'
+import type { GenerationDefaults } from '../engine/model/model-description.js'
 import { formatBytes } from '../engine/model/progress-bar.js'
 
 /** Where the memory went and how many tokens fit, for the person who starts the server. */
@@ -20,6 +21,16 @@ export function memoryPlanLines(plan: MemoryPlanReport, kvCacheType: string): re
     ),
     `  longest sequence ${count(plan.maxContextLen)} tokens; ${plan.numThreads} threads with ${plan.kernels} kernels`,
   ]
+}
+
+/** What an answer is sampled with where the request says nothing: no surprise for anybody. */
+export function samplingLine(defaults: GenerationDefaults): string {
+  const { temperature = 1, topP = 1, topK = 0, minP = 0, repetitionPenalty = 1 } = defaults
+  const rows = [`temperature ${temperature}`, `top_p ${topP}`]
+  if (topK > 0) rows.push(`top_k ${topK}`)
+  if (minP > 0) rows.push(`min_p ${minP}`)
+  if (repetitionPenalty !== 1) rows.push(`repetition_penalty ${repetitionPenalty}`)
+  return `Sampling, unless a request says otherwise: ${rows.join(', ')}`
 }
 
 /** A line to paste into a shell, whatever the model is called. */

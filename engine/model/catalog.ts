@@ -1,3 +1,8 @@
+import type { GenerationDefaults } from './model-description.js'
+
+/** How a model's authors advise to sample it. */
+export type AdvisedSampling = Pick<GenerationDefaults, 'temperature' | 'topP' | 'topK' | 'minP'>
+
 /** A model that is known by a short name. */
 export interface CatalogEntry {
   readonly shortName: string
@@ -5,14 +10,22 @@ export interface CatalogEntry {
   readonly repository: string
   /** Also to be had as a Python package (python-package.ts). */
   readonly hasPythonPackage: boolean
+  /** The model card's advice; used where the model's own files say nothing. */
+  readonly advisedSampling: AdvisedSampling
 }
+
+/** SmolLM2's model card. At temperature 1 the small ones wander off the question. */
+const smollm2Sampling: AdvisedSampling = { temperature: 0.2, topP: 0.9 }
 
 export const DEFAULT_MODEL = 'smollm2-135m-instruct'
 
 export const CATALOG: readonly CatalogEntry[] = [
-  { ...entry(DEFAULT_MODEL, 'HuggingFaceTB/SmolLM2-135M-Instruct'), hasPythonPackage: true },
-  entry('smollm2-360m-instruct', 'HuggingFaceTB/SmolLM2-360M-Instruct'),
-  entry('smollm2-1.7b-instruct', 'HuggingFaceTB/SmolLM2-1.7B-Instruct'),
+  {
+    ...entry(DEFAULT_MODEL, 'HuggingFaceTB/SmolLM2-135M-Instruct', smollm2Sampling),
+    hasPythonPackage: true,
+  },
+  entry('smollm2-360m-instruct', 'HuggingFaceTB/SmolLM2-360M-Instruct', smollm2Sampling),
+  entry('smollm2-1.7b-instruct', 'HuggingFaceTB/SmolLM2-1.7B-Instruct', smollm2Sampling),
   entry('qwen2.5-0.5b-instruct', 'Qwen/Qwen2.5-0.5B-Instruct'),
   entry('qwen2.5-1.5b-instruct', 'Qwen/Qwen2.5-1.5B-Instruct'),
   entry('qwen3-0.6b', 'Qwen/Qwen3-0.6B'),
@@ -41,8 +54,12 @@ export function nearestShortName(name: string): string {
   return ranked[0]?.shortName ?? DEFAULT_MODEL
 }
 
-function entry(shortName: string, repository: string): CatalogEntry {
-  return { shortName, repository, hasPythonPackage: false }
+function entry(
+  shortName: string,
+  repository: string,
+  advisedSampling: AdvisedSampling = {},
+): CatalogEntry {
+  return { shortName, repository, hasPythonPackage: false, advisedSampling }
 }
 
 /**

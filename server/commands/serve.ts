@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import pino, { type Logger } from 'pino'
 import { startEngine } from '../../engine/engine.js'
 import type { EngineOptions, MemoryPlanReport } from '../../engine/engine-options.js'
+import { findInCatalog } from '../../engine/model/catalog.js'
 import { ProgressBar } from '../../engine/model/progress-bar.js'
 import { buildApp } from '../app.js'
 import type { Terminal } from '../command-line.js'
@@ -10,7 +11,7 @@ import { EngineGate } from '../engine-gate.js'
 import { listen } from '../listen.js'
 import { type AppConfig, defaultAppConfig } from '../route-config.js'
 import { installShutdown } from '../shutdown.js'
-import { curlLine, memoryPlanLines } from '../start-report.js'
+import { curlLine, memoryPlanLines, samplingLine } from '../start-report.js'
 import { version } from '../version.js'
 import { fetchModel } from './pull.js'
 
@@ -41,6 +42,7 @@ export async function serve(flags: ServeFlags, terminal: Terminal): Promise<void
     if (gate.state === 'draining') return
     throw error
   }
+  say(samplingLine(engine.generationDefaults))
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
   say(`Ready after ${seconds} s as ${engine.model.id}. Try:`)
   say(curlLine(baseUrl, engine.model.id))
@@ -74,6 +76,7 @@ function toEngineOptions(
     maxTokensPerStep: flags.maxTokensPerStep,
     maxSequences: flags.maxSequences,
     maxQueuedRequests: flags.maxQueuedRequests,
+    advisedSampling: findInCatalog(flags.model)?.advisedSampling ?? {},
     logger,
     onLoadProgress: report.onLoadProgress,
     onMemoryPlan: report.onMemoryPlan,

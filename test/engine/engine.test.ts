@@ -24,7 +24,9 @@ const baseOptions: EngineOptions = {
 }
 
 t.test('the whole engine, with its own core', async (t) => {
-  const engine = await startEngine({ ...baseOptions, numThreads: 1 })
+  const advisedSampling = { temperature: 0.2, topP: 0.9 }
+  const engine = await startEngine({ ...baseOptions, numThreads: 1, advisedSampling })
+  t.match(engine.generationDefaults, { ...advisedSampling, eosTokenIds: [2, 0] })
   t.teardown(() => engine.close())
   t.equal(engine.model.id, 'f32', 'the folder, where nobody names it otherwise')
   await engine.ready

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import t from 'tap'
-import { curlLine, memoryPlanLines } from '../../server/start-report.js'
+import { curlLine, memoryPlanLines, samplingLine } from '../../server/start-report.js'
 
 t.test('the plan of memory says what fits', async (t) => {
   const plan = {
@@ -33,4 +33,21 @@ t.test('the line for curl survives a shell, whatever the model is called', async
     const body = JSON.parse(printed.toString().trim().split('\n').at(-1)!)
     t.match(body, { model, messages: [{ role: 'user', content: 'Hello!' }] })
   }
+})
+
+t.test('what answers are sampled with, only as long as it must be', async (t) => {
+  t.equal(
+    samplingLine({ eosTokenIds: [2] }),
+    'Sampling, unless a request says otherwise: temperature 1, top_p 1',
+  )
+  t.match(
+    samplingLine({
+      eosTokenIds: [2],
+      temperature: 0.6,
+      topK: 20,
+      minP: 0.1,
+      repetitionPenalty: 1.1,
+    }),
+    'temperature 0.6, top_p 1, top_k 20, min_p 0.1, repetition_penalty 1.1',
+  )
 })

@@ -14,6 +14,11 @@ t.test('short names are found in any case, and lead to one repository each', asy
   t.ok(CATALOG.every(({ shortName }) => shortName === shortName.toLowerCase()))
 })
 
+t.test('advice on sampling is only given where a model card gives it', async (t) => {
+  t.strictSame(findInCatalog(DEFAULT_MODEL)?.advisedSampling, { temperature: 0.2, topP: 0.9 })
+  t.strictSame(findInCatalog('llama-3.2-1b-instruct')?.advisedSampling, {})
+})
+
 t.test('a mistake is answered with the name that was meant', async (t) => {
   for (const [given, meant] of [
     ['smolm2-135m', 'smollm2-135m-instruct'],

@@ -75,6 +75,8 @@ t.test('pieces join to what a decoder gives for all bytes at once', async () => 
 t.test('a piece never ends or starts inside of a character', async () => {
   fc.assert(
     fc.property(fc.string({ unit: 'grapheme' }), fc.integer({ min: 1, max: 5 }), (text, size) => {
+      // A text may hold the replacement character itself; here it would look like a broken one.
+      fc.pre(!text.includes('\ufffd'))
       const bytes = Buffer.from(text)
       const list: Uint8Array[] = []
       for (let i = 0; i < bytes.length; i += size) list.push(bytes.subarray(i, i + size))
