@@ -7,7 +7,14 @@ import { readFetchSettings } from '../../engine/model/fetch-settings.js'
 import { DEFAULT_PACKAGED_MODEL, findPackagedModel } from '../../engine/model/python-package.js'
 import { resolveModel } from '../../engine/model/resolve-model.js'
 import { KvasirServer, Peer, readResidentBytes } from './processes.js'
-import { type BenchResult, median, percentile, type StreamsResult, writeReport } from './report.js'
+import {
+  type BenchResult,
+  median,
+  percentile,
+  type StreamsResult,
+  updateReadme,
+  writeReport,
+} from './report.js'
 import { makePrompt, type StreamTimes, streamCompletion } from './stream-client.js'
 
 /**
@@ -49,7 +56,8 @@ mkdirSync('bench/results', { recursive: true })
 const path = `bench/results/${result.date.slice(0, 10)}-${result.numCores}-cores.json`
 writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`)
 writeReport(result, 'docs/benchmarks.md')
-process.stderr.write(`written: ${path}, docs/benchmarks.md\n`)
+updateReadme(result, 'README.md')
+process.stderr.write(`written: ${path}, docs/benchmarks.md, README.md\n`)
 
 /** The default model's packaged file where it is here, so that both engines read the same bytes. */
 async function findGgufFile(name: string): Promise<string> {

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 
 export interface StreamRound {
   readonly tokensPerSecond: number
@@ -47,6 +47,33 @@ export function median(values: readonly number[]): number {
   return percentile(values, 50)
 }
 
+const comparisonHead = [
+  '| figure | Kvasir | llama.cpp | ratio of medians |',
+  '| --- | --- | --- | --- |',
+]
+
+/** Puts the few lines a newcomer looks for between the README's markers. */
+export function updateReadme(result: BenchResult, path: string): void {
+  const [start, end] = ['<!-- bench -->', '<!-- /bench -->']
+  const text = readFileSync(path, 'utf8')
+  const [before, rest] = text.split(start)
+  const after = rest?.split(end)[1]
+  if (before === undefined || after === undefined) throw new Error(`${path} has no ${start}`)
+  const crowd = result.streams.at(-1)!
+  const rate = median(crowd.rounds.map(({ tokensPerSecond }) => tokensPerSecond))
+  const single = median(result.decode.theirs)
+  const lines = [
+    start,
+    `${result.model.name} (Q4_1) on ${result.numCores} cores, ${result.machine}, ${result.date.slice(0, 10)}; ours over HTTP:`,
+    '',
+    ...comparisonHead,
+    ...comparisonRows(result),
+    `| ${crowd.numStreams} streams together, tok/s | ${rate.toFixed(0)} | ${single.toFixed(0)} (one stream) | ${(rate / single).toFixed(2)} |`,
+    end,
+  ]
+  writeFileSync(path, before + lines.join('\n') + after)
+}
+
 /** Writes the page whole: nobody types a number into it. */
 export function writeReport(result: BenchResult, path: string): void {
   const lines = [
@@ -61,10 +88,8 @@ export function writeReport(result: BenchResult, path: string): void {
     `* Model: ${result.model.name}, ${result.model.numBytes} bytes`,
     `* llama.cpp sees: ${result.peerSystemInfo.replace(/\s+/g, ' ').trim()}`,
     '',
-    '| figure | Kvasir | llama.cpp | ratio of medians |',
-    '| --- | --- | --- | --- |',
-    pairRow('decode, one stream, tok/s', result.decode),
-    pairRow('prefill, 512 tokens, tok/s', result.prefill),
+    ...comparisonHead,
+    ...comparisonRows(result),
     '',
     '| streams | tok/s | TTFT p50, ms | ITL p50, ms | ITL p99, ms | over llama.cpp’s single stream |',
     '| --- | --- | --- | --- | --- | --- |',
@@ -82,6 +107,13 @@ export function writeReport(result: BenchResult, path: string): void {
 function spread(values: readonly number[]): string {
   const [low, high] = [Math.min(...values), Math.max(...values)]
   return `${median(values).toFixed(0)} (${low.toFixed(0)}–${high.toFixed(0)})`
+}
+
+function comparisonRows({ decode, prefill }: BenchResult): string[] {
+  return [
+    pairRow('decode, one stream, tok/s', decode),
+    pairRow('prefill, 512 tokens, tok/s', prefill),
+  ]
 }
 
 function pairRow(label: string, { ours, theirs }: Pairs): string {
