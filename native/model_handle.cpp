@@ -159,7 +159,13 @@ class Session : public std::enable_shared_from_this<Session> {
 
 void on_event(Napi::Env env, Napi::Function, Session* session, Event* event) {
   // Without an environment the loop is being torn down and nothing may be called.
-  if (env != nullptr) session->handle(*event);
+  if (env == nullptr) return;
+  try {
+    session->handle(*event);
+  } catch (const Napi::Error&) {
+    // A worker thread that is being terminated runs no more JavaScript: no promise can settle, and
+    // there is nobody left to tell. Everything else of the session was put in order before.
+  }
 }
 
 void Session::handle(Event event) {

@@ -43,7 +43,8 @@ export interface NativeModel {
   readonly memory: Readonly<Record<'weights' | 'kvCache' | 'workspace' | 'sampler', number>>
   /**
    * Runs one step over the next batch and resolves when its results are in the views. Decodes come
-   * first: sequences [0, numDecodes) have one token each. Rejects only on a broken invariant.
+   * first: sequences [0, numDecodes) have one token each. Rejects only on a broken invariant, with
+   * view, index, value and limit; then nothing was computed and the same batch is the next again.
    */
   step(numSequences: number, numTokens: number, numDecodes: number): Promise<void>
   /**
@@ -85,7 +86,7 @@ export interface StepBatchViews {
   readonly biasStarts: Int32Array
   readonly biasTokenIds: Int32Array
   readonly biasValues: Float32Array
-  // results, per sequence
+  // results, per sequence; 0 where sampleRows is 0
   readonly sampledTokenIds: Int32Array
 }
 

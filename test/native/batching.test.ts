@@ -108,3 +108,18 @@ for (const kvCacheType of ['float32', 'float16'] as const) {
     t.strictSame(await run(mixed, 2), expected, 'prefill chunks and decodes in one step')
   })
 }
+
+t.test('ids are the same on every instruction set this machine has', async (t) => {
+  const tiny = makeTinyModel({ seed: 4, spec: { kvCacheType: 'float16' } }, t.teardown)
+  t.teardown(() => delete process.env.KVASIR_ISA)
+  const results: Record<string, number[][]> = {}
+  // A greater set than the machine has means the best one: that is a result twice, which is equal.
+  for (const isa of ['portable', 'avx2', 'avx512', 'neon']) {
+    process.env.KVASIR_ISA = isa
+    const model = await addon.loadModel(tiny.spec, () => {})
+    results[addon.cpuFeatures().kernels] = await answers(model, tiny.spec, batched)
+    model.close()
+  }
+  t.ok(Object.keys(results).length > 1, `ran on ${Object.keys(results).join(', ')}`)
+  for (const [isa, ids] of Object.entries(results)) t.strictSame(ids, results.portable, isa)
+})

@@ -1,6 +1,9 @@
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { resolve } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
+import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { loadAddon } from '../../engine/core/addon.js'
 import { Runner } from './support/runner.js'
@@ -91,6 +94,38 @@ const endings: Record<string, string> = {
     dropped = undefined
     for (let i = 0; i < 5; i++) { gc(); await new Promise((done) => setTimeout(done, 5)) }`,
 }
+
+t.test('a worker thread may be ended at any moment of loading and stepping', async (t) => {
+  const url = (path: string) => pathToFileURL(resolve(import.meta.dirname, path)).href
+  const script = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    const main = async () => {
+      const { loadAddon } = await import(workerData.addonUrl)
+      const { Runner } = await import(workerData.runnerUrl)
+      parentPort.postMessage('ready')
+      for (;;) {
+        const model = await loadAddon().loadModel(workerData.spec, () => {})
+        const runner = new Runner(model, workerData.spec)
+        for (let i = 0; i < 3; i++) {
+          const sequence = runner.add(Array.from({ length: 200 }, (_, i) => i % 131), 220)
+          await runner.step([{ sequence, numNewTokens: 200 }])
+        }
+      }
+    }
+    main()`
+  const workerData = {
+    spec: tiny.spec,
+    addonUrl: url('../../engine/core/addon.js'),
+    runnerUrl: url('support/runner.js'),
+  }
+  for (let delayMs = 0; delayMs < 40; delayMs += 2) {
+    const worker = new Worker(script, { eval: true, workerData })
+    await once(worker, 'message')
+    await setTimeout(delayMs)
+    await worker.terminate()
+  }
+  t.pass('the process lives')
+})
 
 t.test('the process ends cleanly whatever the model is doing', async (t) => {
   // Pieces of the compiled test are imported by a child, so that its death can be watched.
