@@ -153,7 +153,7 @@ export class CoreEngine implements StartedEngine {
       onLoading: (numBytesDone, numBytes) => options.onLoadProgress?.(numBytesDone, numBytes),
       onReady: (ready) => this.#onCoreReady(ready),
       onMessage: (message) => this.#receive(message),
-      onDown: (reason) => this.#onCoreDown(reason),
+      onDown: () => this.#onCoreDown(),
     })
   }
 
@@ -224,7 +224,9 @@ export class CoreEngine implements StartedEngine {
         signal.removeEventListener('abort', onAbort)
         this.#live.delete(submission.id)
         this.#admission.leave(ticket)
-        if (!isCoreDone) this.#supervisor.send(encodeAbort(submission.id))
+        // A core that is only starting was never given it, and takes no abort for the front's error.
+        const isWithCore = !isCoreDone && this.#supervisor.state === 'ready'
+        if (isWithCore) this.#supervisor.send(encodeAbort(submission.id))
       },
     })
     signal.addEventListener('abort', onAbort, { once: true })
@@ -246,11 +248,12 @@ export class CoreEngine implements StartedEngine {
   }
 
   /** Whoever has seen a part of an answer is told; the others wait for the next core, once. */
-  #onCoreDown(reason: string): void {
+  #onCoreDown(): void {
     const canRestart = this.#supervisor.state === 'restarting'
     for (const generation of [...this.#live.values()]) {
       if (canRestart && generation.canBeResubmitted) continue
-      generation.fail(engineFailed(`The process that ran the model ended: ${reason}.`))
+      // The reason may name files: it is in the log, and no client's business.
+      generation.fail(engineFailed('The process that ran the model ended during this request.'))
     }
   }
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { CoreEngine, startEngine } from '../../engine/engine.js'
 import type { EngineOptions } from '../../engine/engine-options.js'
@@ -193,7 +194,7 @@ t.test('a dead core: what was shown fails, what waits is handed to the next one'
     (async () => {
       for (;;) await iterator.next()
     })(),
-    { code: 'engine_failed', message: /SIGKILL/ },
+    { code: 'engine_failed', message: 'The process that ran the model ended during this request.' },
   )
   t.equal(engine.state, 'restarting')
   await t.rejects(engine.generate(request([1]), forever), { code: 'model_loading' })
@@ -202,10 +203,37 @@ t.test('a dead core: what was shown fails, what waits is handed to the next one'
   t.match(await engine.inspect(), { numCoreRestarts: 1, numUsedBlocks: 0 })
 })
 
+t.test('leaving while the next core starts disturbs nobody', async (t) => {
+  const logger = new RecordingLogger()
+  const options = { ...baseOptions, logger, numThreads: 1, maxSequences: 1 }
+  const engine = await startEngine({ ...options, maxQueuedRequests: 200 })
+  t.teardown(() => engine.close())
+  await engine.ready
+  const running = await engine.generate(request([1], { maxTokens: 900 }), forever)
+  await running.deltas[Symbol.asyncIterator]().next()
+  const leavers = Array.from({ length: 150 }, () => new AbortController())
+  for (const { signal } of leavers) {
+    const generation = await engine.generate(request([2]), signal)
+    collect(generation).catch(() => {})
+  }
+  const stays = await engine.generate(request([3], { maxTokens: 3 }), forever)
+  process.kill((await engine.inspect()).corePid, 'SIGKILL')
+  await until(() => engine.state === 'restarting')
+  // One at a time, so that some leave after the new process was spawned and before it is ready.
+  while (engine.state === 'restarting') {
+    leavers.pop()?.abort()
+    await sleep(10)
+  }
+  for (const leaver of leavers) leaver.abort()
+  t.equal((await collect(stays)).at(-1)!.finish!.usage.numCompletionTokens, 3)
+  t.match(await engine.inspect(), { numCoreRestarts: 1, numRunning: 0, numWaiting: 0 })
+  t.notMatch(logger.lines.join('\n'), /could not be started/)
+})
+
 t.test('a request that kills every core is handed on once, and not again', async (t) => {
   const { engine } = await startReady(t)
   const poison = await engine.generate(request([poisons.exit]), forever)
-  await t.rejects(collect(poison), { code: 'engine_failed', message: /code 9/ })
+  await t.rejects(collect(poison), { code: 'engine_failed', message: /ended during this request/ })
   await until(() => engine.state === 'ready')
   t.equal((await engine.inspect()).numCoreRestarts, 2)
   t.equal(
