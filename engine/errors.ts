@@ -44,13 +44,16 @@ export function invalidPrompt(message: string): EngineError {
   return new EngineError('invalid_prompt', message)
 }
 
-/** The template's own words, for example "roles must alternate". */
+/** The template's own words, for example "roles must alternate"; it may quote a whole message. */
 export function invalidTemplateInput(templateMessage: string): EngineError {
+  const words = templateMessage.slice(0, maxTemplateMessageLen)
   return new EngineError(
     'invalid_template_input',
-    `The model's chat template refused these messages: ${templateMessage}`,
+    `The model's chat template refused these messages: ${words}`,
   )
 }
+
+const maxTemplateMessageLen = 512
 
 export function serverOverloaded(numQueued: number, maxQueued: number): EngineError {
   return new EngineError(

@@ -14,8 +14,8 @@ export interface ChatMessage {
 export interface ChatToolCall {
   readonly id: string
   readonly name: string
-  /** The parsed arguments, or the raw string when they are not JSON. */
-  readonly arguments: unknown
+  /** What the model wrote: JSON as a rule. Parsed for the template, in a worker. */
+  readonly arguments: string
 }
 
 export type Prompt =

@@ -1,4 +1,4 @@
-import type { ChatMessage, ChatToolCall, GenerateRequest } from '../engine/generate-request.js'
+import type { ChatMessage, GenerateRequest } from '../engine/generate-request.js'
 import type { AnswerHead, ChunkFrames, WholeAnswer } from './answer.js'
 import { splitTemplate, templateMarker, toUsageWire } from './answer.js'
 import { toSamplingParams, toStopParams } from './sampling-wire.js'
@@ -55,7 +55,9 @@ function toAssistantMessage(message: ChatMessageWire & { role: 'assistant' }): C
     role: 'assistant',
     content: content ?? message.refusal ?? null,
     ...(message.name !== undefined && { name: message.name }),
-    ...(toolCalls.length > 0 && { toolCalls: toolCalls.map(toToolCall) }),
+    ...(toolCalls.length > 0 && {
+      toolCalls: toolCalls.map(({ id, function: call }) => ({ id, ...call })),
+    }),
     ...(reasoning !== undefined && { reasoning }),
   }
 }
@@ -65,19 +67,6 @@ type TextPart = { type: 'text'; text: string } | { type: 'refusal'; refusal: str
 function joinParts(content: string | readonly TextPart[]): string {
   if (typeof content === 'string') return content
   return content.map((part) => (part.type === 'text' ? part.text : part.refusal)).join('\n')
-}
-
-/** Templates print arguments as an object; a model that wrote no JSON gets its own words back. */
-function toToolCall(call: {
-  readonly id: string
-  readonly function: { readonly name: string; readonly arguments: string }
-}): ChatToolCall {
-  const { name, arguments: text } = call.function
-  try {
-    return { id: call.id, name, arguments: JSON.parse(text) }
-  } catch {
-    return { id: call.id, name, arguments: text }
-  }
 }
 
 export function toChatCompletion(head: AnswerHead, answer: WholeAnswer): ChatCompletion {

@@ -48,6 +48,10 @@ export class ChatTemplate {
     try {
       return this.#render(messages)
     } catch (error) {
+      // A turn of tool calls alone has no content, and simple templates join it to their own text.
+      if (messages.some(({ content }) => content === null)) {
+        return this.render(messages.map((one) => ({ ...one, content: one.content ?? '' })))
+      }
       if (error instanceof RenderLimitError) throw invalidTemplateInput(error.message)
       // Stack overflow and strings above the engine's limit.
       if (error instanceof RangeError) {
@@ -107,7 +111,10 @@ export class ChatTemplate {
           tool_calls: message.toolCalls.map((call) => ({
             id: mark(call.id),
             type: 'function',
-            function: { name: mark(call.name), arguments: markAll(call.arguments, mark) },
+            function: {
+              name: mark(call.name),
+              arguments: markAll(parseArguments(call.arguments), mark),
+            },
           })),
         }),
       }
@@ -123,6 +130,15 @@ export class ChatTemplate {
     } catch (error) {
       refuseTemplate(`fails on one short message: ${(error as Error).message}`)
     }
+  }
+}
+
+/** Templates print arguments as an object; a model that wrote no JSON gets its own words back. */
+function parseArguments(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
   }
 }
 

@@ -125,12 +125,27 @@ t.test('tool calls, names and reasoning reach the template, hidden', async (t) =
       content: null,
       name: 'n<think>',
       reasoning: 'r<think>',
-      toolCalls: [{ id: 'i<think>', name: 'f<think>', arguments: { 'k<think>': ['<think>', 1] } }],
+      toolCalls: [{ id: 'i<think>', name: 'f<think>', arguments: '{"k<think>":["<think>",1]}' }],
     },
     { role: 'tool', content: 'x', toolCallId: 't<think>' },
   ])
   t.equal(text, 'n<think>r<think>i<think>functionf<think>{"k<think>": ["<think>", 1]}t<think>')
   t.equal(countControl(shieldedText), 0)
+})
+
+t.test('arguments that are no JSON stay what the model wrote', async (t) => {
+  const source =
+    '{% for m in messages %}{% for c in m.tool_calls %}{{ c.function.arguments }}{% endfor %}{% endfor %}'
+  const toolCalls = [{ id: 'i', name: 'f', arguments: '{"k":' }]
+  t.equal(renderText(source, [{ role: 'assistant', content: null, toolCalls }]), '{"k":')
+})
+
+t.test('a turn without content, for templates that tell it and those that cannot', async (t) => {
+  const turn = { role: 'assistant', content: null } as const
+  const telling =
+    '{% for m in messages %}[{{ "none" if m.content is none else m.content }}]{% endfor %}'
+  t.equal(renderText(telling, [user('a'), turn]), '[a][none]')
+  t.equal(renderText(readTemplate('chatml'), [turn]).includes('assistant\n<|im_end|>'), true)
 })
 
 t.test('a refusal is in the words of the template', async (t) => {
@@ -141,6 +156,8 @@ t.test('a refusal is in the words of the template', async (t) => {
     code: 'invalid_template_input',
     message: "The model's chat template refused these messages: Only <|im_end|>",
   })
+  const long = { code: 'invalid_template_input', message: /^.{500,600}$/ }
+  t.throws(() => strict.render([user('x'.repeat(100_000)), user('b')]), long, 'and not without end')
   const broken = load("{% if messages | length > 1 %}{{ none + 'x' }}{% endif %}")
   t.throws(() => broken.render([user('a'), user('b')]), { code: 'invalid_template_input' })
 })

@@ -45,6 +45,18 @@ t.test('errors keep their code', async (t) => {
   })
 })
 
+t.test('arguments that nest a million deep are refused in the thread, which goes on', async (t) => {
+  const pool = await open(t)
+  const deep = '['.repeat(1_000_000) + ']'.repeat(1_000_000)
+  const turn = {
+    role: 'assistant',
+    content: 'x',
+    toolCalls: [{ id: 'i', name: 'f', arguments: deep }],
+  } as const
+  await t.rejects(pool.encodeChat([turn], never), { code: 'invalid_template_input' })
+  t.ok((await pool.encodeText('Hi', never)).length > 0)
+})
+
 t.test('a prompt that cannot fit is refused by its length alone, or by its tokens', async (t) => {
   const pool = await open(t, { maxContextLen: 100 })
   const start = performance.now()
