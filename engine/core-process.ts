@@ -34,7 +34,8 @@ export class CoreProcess {
   constructor({ entryPath, logger, onMessage, onExit }: CoreProcessOptions) {
     this.#logger = logger
     this.#onExit = onExit
-    this.#child = spawn(process.execPath, [entryPath], {
+    // The core collects once, after it has read its files; see engine/core/main.ts.
+    this.#child = spawn(process.execPath, ['--expose-gc', entryPath], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     })
     // Without a free descriptor there is no pipe at all; then an 'error' event is on its way.

@@ -49,7 +49,8 @@ export interface NativeModel {
   step(numSequences: number, numTokens: number, numDecodes: number): Promise<void>
   /**
    * Sets the token counts the penalties read: which ids the prompt holds, how often the output
-   * has each. tokenIds[0, numPromptTokens) is the prompt. Called at admission and after preemption.
+   * has each. tokenIds[0, numPromptTokens) is the prompt. Called at admission and after
+   * preemption, for sequences with a penalty; nobody else's counts are read.
    */
   fillSamplerSlot(slot: number, tokenIds: Int32Array, numPromptTokens: number): void
   /** Writes every KV block once, so that later steps meet no page faults (and RSS is honest). */

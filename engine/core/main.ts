@@ -46,6 +46,9 @@ function start(spec: StartSpec): void {
     (started) => {
       phase = 'started'
       core = started
+      // Reading a vocabulary leaves some 25 MB of strings that nobody needs any more, and a core
+      // that then allocates next to nothing would carry them for ever.
+      globalThis.gc?.()
       pipe.write(encodeReady(started.ready))
       started.loop.run().catch((error: unknown) => fail(coreExitCode.stepFailed, error))
     },

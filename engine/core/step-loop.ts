@@ -141,7 +141,8 @@ export class StepLoop {
 
   async #step(plan: StepPlan): Promise<void> {
     const views = this.#model.stepBatches[this.#numModelSteps % 2]!
-    for (const { samplerSlot, tokenIds, numTokens, numPromptTokens } of plan.admitted) {
+    for (const { id, samplerSlot, tokenIds, numTokens, numPromptTokens } of plan.admitted) {
+      if (!readsTokenCounts(this.#submissions.get(id)!)) continue
       this.#model.fillSamplerSlot(samplerSlot, tokenIds.subarray(0, numTokens), numPromptTokens)
     }
     packStepBatch(views, plan.sequences, this.#submissions, this.#shape)
@@ -223,4 +224,10 @@ export class StepLoop {
       encodeHeartbeat({ numSteps: this.#numSteps, numTokensInStep: this.#numTokensInStep }),
     )
   }
+}
+
+/** Only the penalties look at which tokens there were: for others a slot's counts stay untouched. */
+function readsTokenCounts({ sampling }: Submission): boolean {
+  const { repetitionPenalty, frequencyPenalty, presencePenalty } = sampling
+  return repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0
 }

@@ -15,7 +15,10 @@ t.test(
     // 24 blocks of 4 tokens for ten sequences of up to 40: preemption is certain.
     const core = startLoop({ numBlocks: 24 })
     const expected = new Map<number, number[]>()
+    const plain = makeSubmission({}).sampling
     for (let id = 1; id <= 10; id++) {
+      // Only every second sequence has a penalty, and with it a need for token counts.
+      const sampling = { ...plain, presencePenalty: (id % 2) / 2 }
       const prompt = Array.from({ length: 3 + 2 * id }, (_, i) =>
         i < 8 ? i : (i * id) % vocabSize,
       )
@@ -24,6 +27,7 @@ t.test(
         kind: 'submit',
         submission: makeSubmission({
           id,
+          sampling,
           promptTokenIds: Int32Array.from(prompt),
           maxTokens: 20,
           seedLow: id % 2,
@@ -39,6 +43,8 @@ t.test(
       ({ tokenIds, numPromptTokens }) => tokenIds.length > numPromptTokens,
     )
     t.ok(refilled.length > 0, 'after a preemption the slot is filled with the output, too')
+    const idsWithCounts = core.model.filledSlots.map((fill) => (fill.numPromptTokens - 3) / 2)
+    t.same([...new Set(idsWithCounts)].sort(), [1, 3, 5, 7, 9], 'counts are for penalties alone')
   },
 )
 
