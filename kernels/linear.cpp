@@ -51,9 +51,15 @@ void write_out(const Linear& op, int first_token, int num_tokens, int first_pane
   for (int t = 0; t < num_tokens; ++t) {
     float* out = op.out + (first_token + t) * op.out_stride + first_row;
     const float* total = totals + static_cast<std::int64_t>(t) * num_panels * kPanelRows;
-    for (int i = 0; i < num_rows; ++i) {
-      const float value = op.bias == nullptr ? total[i] : total[i] + op.bias[first_row + i];
-      out[i] = op.accumulate ? out[i] + value : value;
+    const float* bias = op.bias == nullptr ? nullptr : op.bias + first_row;
+    if (bias == nullptr && !op.accumulate) {
+      std::copy(total, total + num_rows, out);
+    } else if (bias == nullptr) {
+      for (int i = 0; i < num_rows; ++i) out[i] += total[i];
+    } else if (!op.accumulate) {
+      for (int i = 0; i < num_rows; ++i) out[i] = total[i] + bias[i];
+    } else {
+      for (int i = 0; i < num_rows; ++i) out[i] += total[i] + bias[i];
     }
   }
 }
@@ -119,8 +125,8 @@ void run_small(const Round& round) {
 }
 
 void run_large(const Round& round) {
-  constexpr int kTaskPanels = 2;
-  constexpr int kTileTokens = 12;
+  constexpr int kTaskPanels = 4;
+  constexpr int kTileTokens = 6;
   const int num_panels = num_panels_of(round.op.weight.out_features);
   const int num_groups = (num_panels + kTaskPanels - 1) / kTaskPanels;
   const int num_blocks = (round.num_tokens + kMaxTaskTokens - 1) / kMaxTaskTokens;
@@ -155,7 +161,7 @@ void linear_packed_cpu(const Linear& op, ThreadPool& pool) {
   for (int first = 0; first < op.num_tokens; first += max_tokens) {
     const Round round = {op, kernels, pool, first, std::min(max_tokens, op.num_tokens - first)};
     if (needs_sums) sum_activations(round);
-    if (round.num_tokens <= kernels.max_small_tokens) {
+    if (round.num_tokens <= kMaxSmallTokens) {
       run_small(round);
     } else {
       run_large(round);

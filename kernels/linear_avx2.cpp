@@ -4,7 +4,7 @@
 namespace kernels {
 
 const LinearKernels& linear_kernels_avx2() {
-  static const LinearKernels kKernels = avx2::make_linear_kernels(avx2::kSmallTokens);
+  static const LinearKernels kKernels = avx2::make_linear_kernels();
   return kKernels;
 }
 

@@ -4,7 +4,7 @@
 namespace kernels {
 
 const LinearKernels& linear_kernels_avx512() {
-  static const LinearKernels kKernels = avx512::make_linear_kernels(avx512::kSmallTokens);
+  static const LinearKernels kKernels = avx512::make_linear_kernels();
   return kKernels;
 }
 

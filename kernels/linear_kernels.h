@@ -19,17 +19,20 @@ struct LinearTask {
   std::int64_t x_stride;     // elements
   const float* sums;         // [num_tokens, sums_stride]: sum of x over each 32 k; q4_1 only
   std::int64_t sums_stride;  // elements
-  int num_tokens;            // at most kMaxTaskTokens in `large`, max_small_tokens in `small`
+  int num_tokens;            // at most kMaxTaskTokens in `large`, kMaxSmallTokens in `small`
   float* totals;             // result [num_tokens, num_panels * kPanelRows], rows contiguous
   std::byte* slab;           // kSlabBytes of scratch for `large`, 64-byte aligned
 };
 
 inline constexpr int kMaxTaskPanels = 8;
 inline constexpr int kMaxTaskTokens = 96;
-// k that are unpacked at a time by `large`; a multiple of every block length.
-inline constexpr int kSlabLen = 512;
-// Values, then scales, then minima of two panels (a scale for each 16 k at most).
-inline constexpr std::size_t kSlabBytes = 2 * 16 * sizeof(float) * (kSlabLen + 2 * kSlabLen / 16);
+// The most tokens for which `small` is the faster one; about the same for all instruction sets.
+inline constexpr int kMaxSmallTokens = 16;
+// Vectors of 16 weights that `large` unpacks at a time: 16 KB, so that they stay in first-level
+// cache beside the activations. Then come their scales and minima, one for each 16 k at most.
+inline constexpr int kSlabVectors = 256;
+inline constexpr std::size_t kSlabBytes =
+    16 * sizeof(float) * (kSlabVectors + 2 * kSlabVectors / 16);
 
 using LinearFunction = void (*)(const LinearTask&);
 
@@ -38,8 +41,6 @@ struct LinearKernels {
   LinearFunction small[kNumDTypes];
   // Unpacks a slab of weights to floats first and then runs over the tokens in register tiles.
   LinearFunction large[kNumDTypes];
-  // The most tokens for which `small` is the faster one.
-  int max_small_tokens;
   // sums[b] = sum of x[32 b .. 32 b + 32) for each whole block of one row.
   void (*sum_blocks)(const float* x, int in_features, float* sums);
 };

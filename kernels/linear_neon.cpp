@@ -4,7 +4,7 @@
 namespace kernels {
 
 const LinearKernels& linear_kernels_neon() {
-  static const LinearKernels kKernels = neon::make_linear_kernels(neon::kSmallTokens);
+  static const LinearKernels kKernels = neon::make_linear_kernels();
   return kKernels;
 }
 

@@ -13,9 +13,12 @@ namespace kernels {
 
 namespace {
 
+// k that are transposed at a time.
+constexpr int kChunkLen = 512;
+
 // A thread's scratch: a slab of a panel, sums over all slabs, totals of one slab, the loops' own.
 struct PlainScratch {
-  float panel[kSlabLen * kPanelRows];
+  float panel[kChunkLen * kPanelRows];
   float sums[kMaxTaskTokens * kPanelRows];
   float totals[kMaxTaskTokens * kPanelRows];
   alignas(64) std::byte slab[kSlabBytes];
@@ -59,8 +62,8 @@ void run_panel(const PlainLinear& op, LinearFunction function, const float* x, i
                int num_tokens, int panel, PlainScratch& scratch) {
   const int num_sums = num_tokens * kPanelRows;
   std::fill(scratch.sums, scratch.sums + num_sums, 0.0f);
-  for (int from = 0; from < op.in_features; from += kSlabLen) {
-    const int num_k = std::min(kSlabLen, op.in_features - from);
+  for (int from = 0; from < op.in_features; from += kChunkLen) {
+    const int num_k = std::min(kChunkLen, op.in_features - from);
     transpose<T>(op, panel * kPanelRows, from, num_k, scratch.panel);
     LinearTask task = {};
     task.panels = reinterpret_cast<const std::byte*>(scratch.panel);

@@ -5,7 +5,7 @@
 namespace kernels {
 
 const LinearKernels& linear_kernels_portable() {
-  static const LinearKernels kKernels = portable::make_linear_kernels(portable::kSmallTokens);
+  static const LinearKernels kKernels = portable::make_linear_kernels();
   return kKernels;
 }
 

@@ -3,7 +3,7 @@
 //
 //   small   A word of packed weights becomes floats in registers, which meet every token at once.
 //           Weights are read once, so that one token runs at the speed of memory.
-//   large   kSlabLen k of two panels are unpacked to floats in first-level cache; tiles of
+//   large   kSlabLen k of kTilePanels panels are unpacked to floats in first-level cache; tiles of
 //           kTileTokens x kTilePanels partial sums stay in registers for a whole partial. Unpacking
 //           is shared by all tokens of the task.
 #pragma once
@@ -30,11 +30,13 @@ KERNELS_INLINE void unrolled(Body&& body) {
   }
 }
 
-// Registers for partial sums: all but what the weights, an activation and a constant need.
-inline constexpr int kTilePanels = kRegistersPerLanes == 1 ? 2 : 1;
-inline constexpr int kTileTokens = (kNumRegisters - 4) / (kRegistersPerLanes * kTilePanels) > 12
-                                       ? 12
-                                       : (kNumRegisters - 4) / (kRegistersPerLanes * kTilePanels);
+// The tile of `large`: its partial sums, a weight of each panel and an activation fill the
+// registers. Wide registers take more panels rather than more tokens: a weight is a whole register
+// a load, and few rows of activations need few pointers.
+inline constexpr int kTilePanels = kRegistersPerLanes == 1 ? 4 : 1;
+inline constexpr int kTileTokens = 6;
+// k of those panels that make a slab; whole partials of every type.
+inline constexpr int kSlabLen = kSlabVectors / kTilePanels;
 // Tokens that share one unpacking in `small`.
 inline constexpr int kSmallTokens = kNumRegisters / (2 * kRegistersPerLanes);
 // How far ahead of the arithmetic `small` asks for weights.
@@ -166,52 +168,51 @@ void small(const LinearTask& task) {
 
 // ---- large -------------------------------------------------------------------------------------
 
-// Some k of one panel as floats.
+// Some k of a few panels as floats: row k (or partial b) of all panels, then the next.
 struct Slab {
-  float* values;  // [num_k, kPanelRows]
-  float* scales;  // [num_parts, kPanelRows]
+  float* values;  // [num_k, num_panels, kPanelRows]
+  float* scales;  // [num_parts, num_panels, kPanelRows]
   float* mins;    // the same, q4_1 only
 };
 
-KERNELS_INLINE Slab slab_at(std::byte* memory, int index) {
-  constexpr int kNumScales = kSlabLen / 16 * kPanelRows;
-  float* first = reinterpret_cast<float*>(memory);
-  float* scales = first + 2 * kSlabLen * kPanelRows + index * 2 * kNumScales;
-  return {first + index * kSlabLen * kPanelRows, scales, scales + kNumScales};
+KERNELS_INLINE Slab slab_in(std::byte* memory) {
+  float* values = reinterpret_cast<float*>(memory);
+  float* scales = values + kSlabVectors * kPanelRows;
+  return {values, scales, scales + kSlabVectors / 16 * kPanelRows};
 }
 
-// Unpacks k in [from, to); `from` is a multiple of kSlabLen.
+// Unpacks k in [from, to) of a panel; `from` is a multiple of kSlabLen. `slab` is the panel's first
+// place, `stride` the floats from one of its rows to the next.
 template <typename Format>
-void unpack(const std::byte* panel, int in_features, int from, int to, const Slab& slab) {
+void unpack(const std::byte* panel, int in_features, int from, int to, Slab slab, int stride) {
   const int first_part = from / Format::kPartialLen;
   const int num_parts = (to - from) / Format::kPartialLen;
-  float* values = slab.values;
   for (int b = 0; b < num_parts; ++b) {
     const typename Format::Part part = Format::part(panel, first_part + b);
     for (int g = 0; g < Format::kPartialLen / Format::kGroupLen; ++g) {
       const typename Format::Group group = Format::group(part, g);
       unrolled<Format::kGroupLen>([&](auto index) __attribute__((always_inline)) {
         constexpr int j = decltype(index)::value;
-        store(values + j * kPanelRows, Format::template value<j>(group));
+        store(slab.values + j * stride, Format::template value<j>(group));
       });
-      values += Format::kGroupLen * kPanelRows;
+      slab.values += Format::kGroupLen * stride;
     }
-    store(slab.scales + b * kPanelRows, Format::scale(part));
-    if constexpr (Format::kHasMin) store(slab.mins + b * kPanelRows, Format::min(part));
+    store(slab.scales + b * stride, Format::scale(part));
+    if constexpr (Format::kHasMin) store(slab.mins + b * stride, Format::min(part));
   }
   if constexpr (Format::kIsRagged) {
     if (from + num_parts * Format::kPartialLen == to) return;
-    store(slab.scales + num_parts * kPanelRows, broadcast(1));
+    store(slab.scales + num_parts * stride, broadcast(1));
     for (int k = from + num_parts * Format::kPartialLen; k < to; ++k) {
-      store(values, Format::single(panel, in_features, k));
-      values += kPanelRows;
+      store(slab.values, Format::single(panel, in_features, k));
+      slab.values += stride;
     }
   }
 }
 
 // What a register tile works on: one slab of the weights, the same k of some tokens.
 struct TileInput {
-  Slab slabs[2];
+  Slab slab;
   int num_k;
   int partial_len;
   const float* x;  // of the tile's first token, at the slab's first k
@@ -222,38 +223,27 @@ struct TileInput {
   std::int64_t totals_stride;
 };
 
-// partials += values * x over `len` k.
-template <int kPanels, int kTokens>
-KERNELS_INLINE void add_products(const float* const (&values)[kPanels], int len, const float* x,
-                                 std::int64_t x_stride, Lanes (&partials)[kPanels][kTokens]) {
-  const auto add_k = [&](int k) __attribute__((always_inline)) {
-    Lanes weights[kPanels];
-    for (int p = 0; p < kPanels; ++p) weights[p] = load(values[p] + k * kPanelRows);
-    multiply_add(weights, x + k, x_stride, partials);
-  };
-  int k = 0;
-  for (; k + 4 <= len; k += 4) {
-    add_k(k);
-    add_k(k + 1);
-    add_k(k + 2);
-    add_k(k + 3);
-  }
-  for (; k < len; ++k) add_k(k);
-}
-
+// Adds the slab's share to the totals of kPanels panels and kTokens tokens.
 template <int kPanels, int kTokens, bool kHasMin>
 void large_tile(const TileInput& in) {
-  for (int k = 0, b = 0; k < in.num_k; k += in.partial_len, ++b) {
-    const float* values[kPanels];
-    for (int p = 0; p < kPanels; ++p) values[p] = in.slabs[p].values + k * kPanelRows;
+  constexpr int kStride = kPanels * kPanelRows;
+  const float* values = in.slab.values;
+  const float* x = in.x;
+  for (int left = in.num_k, b = 0; left > 0; left -= in.partial_len, ++b) {
     Lanes partials[kPanels][kTokens];
     clear(partials);
-    const int len = in.num_k - k < in.partial_len ? in.num_k - k : in.partial_len;
-    add_products(values, len, in.x + k, in.x_stride, partials);
+    // Not unrolled: the pointers of the tokens' rows are advanced beside the arithmetic.
+    for (int k = left < in.partial_len ? left : in.partial_len; k > 0; --k) {
+      Lanes weights[kPanels];
+      for (int p = 0; p < kPanels; ++p) weights[p] = load(values + p * kPanelRows);
+      multiply_add(weights, x, in.x_stride, partials);
+      values += kStride;
+      ++x;
+    }
     for (int p = 0; p < kPanels; ++p) {
-      const Lanes scale = load(in.slabs[p].scales + b * kPanelRows);
+      const Lanes scale = load(in.slab.scales + b * kStride + p * kPanelRows);
       Lanes min = zero();
-      if constexpr (kHasMin) min = load(in.slabs[p].mins + b * kPanelRows);
+      if constexpr (kHasMin) min = load(in.slab.mins + b * kStride + p * kPanelRows);
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
         float* at = in.totals + t * in.totals_stride + p * kPanelRows;
@@ -272,47 +262,50 @@ void large_rest(const TileInput& in, int num_tokens) {
   if constexpr (kTokens > 1) large_rest<kPanels, kTokens - 1, kHasMin>(in, num_tokens);
 }
 
-// One slab of kPanels panels times all tokens.
-template <int kPanels, bool kHasMin>
-void large_tokens(TileInput in, int num_tokens) {
-  for (; num_tokens > kTileTokens; num_tokens -= kTileTokens) {
-    large_tile<kPanels, kTileTokens, kHasMin>(in);
-    in.x += kTileTokens * in.x_stride;
-    if constexpr (kHasMin) in.sums += kTileTokens * in.sums_stride;
-    in.totals += kTileTokens * in.totals_stride;
+// All tokens of a task times kPanels panels from `panel` on.
+template <typename Format, int kPanels>
+void large_panels(const LinearTask& task, int panel) {
+  constexpr int kStride = kPanels * kPanelRows;
+  const Slab slab = slab_in(task.slab);
+  const std::int64_t totals_stride = static_cast<std::int64_t>(task.num_panels) * kPanelRows;
+  for (int from = 0; from < task.in_features; from += kSlabLen) {
+    const int to = task.in_features - from < kSlabLen ? task.in_features : from + kSlabLen;
+    for (int p = 0; p < kPanels; ++p) {
+      const Slab first = {slab.values + p * kPanelRows, slab.scales + p * kPanelRows,
+                          slab.mins + p * kPanelRows};
+      unpack<Format>(task.panels + (panel + p) * task.panel_stride, task.in_features, from, to,
+                     first, kStride);
+    }
+    TileInput in = {slab,
+                    to - from,
+                    Format::kPartialLen,
+                    task.x + from,
+                    task.x_stride,
+                    Format::kHasMin ? task.sums + from / Format::kPartialLen : nullptr,
+                    task.sums_stride,
+                    task.totals + panel * kPanelRows,
+                    totals_stride};
+    int num_left = task.num_tokens;
+    for (; num_left > kTileTokens; num_left -= kTileTokens) {
+      large_tile<kPanels, kTileTokens, Format::kHasMin>(in);
+      in.x += kTileTokens * in.x_stride;
+      if constexpr (Format::kHasMin) in.sums += kTileTokens * in.sums_stride;
+      in.totals += kTileTokens * in.totals_stride;
+    }
+    large_rest<kPanels, kTileTokens, Format::kHasMin>(in, num_left);
   }
-  large_rest<kPanels, kTileTokens, kHasMin>(in, num_tokens);
 }
 
 template <typename Format>
 void large(const LinearTask& task) {
-  const std::int64_t totals_stride = static_cast<std::int64_t>(task.num_panels) * kPanelRows;
-  for (std::int64_t i = 0; i < task.num_tokens * totals_stride; i += kPanelRows) {
-    store(task.totals + i, zero());
+  const int num_totals = task.num_tokens * task.num_panels * kPanelRows;
+  for (int i = 0; i < num_totals; i += kPanelRows) store(task.totals + i, zero());
+  int panel = 0;
+  for (; panel + kTilePanels <= task.num_panels; panel += kTilePanels) {
+    large_panels<Format, kTilePanels>(task, panel);
   }
-  for (int panel = 0; panel < task.num_panels; panel += kTilePanels) {
-    const int num_panels = task.num_panels - panel < kTilePanels ? 1 : kTilePanels;
-    for (int from = 0; from < task.in_features; from += kSlabLen) {
-      const int to = task.in_features - from < kSlabLen ? task.in_features : from + kSlabLen;
-      TileInput in = {{slab_at(task.slab, 0), slab_at(task.slab, 1)},
-                      to - from,
-                      Format::kPartialLen,
-                      task.x + from,
-                      task.x_stride,
-                      Format::kHasMin ? task.sums + from / Format::kPartialLen : nullptr,
-                      task.sums_stride,
-                      task.totals + panel * kPanelRows,
-                      totals_stride};
-      for (int p = 0; p < num_panels; ++p) {
-        unpack<Format>(task.panels + (panel + p) * task.panel_stride, task.in_features, from, to,
-                       in.slabs[p]);
-      }
-      if (num_panels == kTilePanels) {
-        large_tokens<kTilePanels, Format::kHasMin>(in, task.num_tokens);
-      } else {
-        large_tokens<1, Format::kHasMin>(in, task.num_tokens);
-      }
-    }
+  if constexpr (kTilePanels > 1) {
+    for (; panel < task.num_panels; ++panel) large_panels<Format, 1>(task, panel);
   }
 }
 
@@ -325,13 +318,12 @@ inline void sum_blocks(const float* x, int in_features, float* sums) {
   }
 }
 
-inline LinearKernels make_linear_kernels(int max_small_tokens) {
+inline LinearKernels make_linear_kernels() {
   // In the order of DType.
   return {{small<F32Format>, small<F16Format>, small<BF16Format>, small<Q8_0Format>,
            small<Q4_0Format>, small<Q4_1Format>, small<Q6KFormat>},
           {large<F32Format>, large<F16Format>, large<BF16Format>, large<Q8_0Format>,
            large<Q4_0Format>, large<Q4_1Format>, large<Q6KFormat>},
-          max_small_tokens,
           sum_blocks};
 }
 
