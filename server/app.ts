@@ -12,6 +12,7 @@ import type { EngineGate } from './engine-gate.js'
 import { maxBodyBytes, toErrorResponse } from './errors.js'
 import { addCommonHeaders, newRequestId, publicRequestId } from './headers.js'
 import { addJsonBodyParser } from './json-body.js'
+import { closeWithConnection } from './pipelining.js'
 import type { AppConfig, RouteContext } from './route-config.js'
 import { addChatCompletions } from './routes/chat-completions.js'
 import { addCompletions } from './routes/completions.js'
@@ -32,6 +33,7 @@ export async function buildApp({ gate, config, logger }: AppOptions): Promise<Fa
   app.server.maxHeadersCount = 64
   app.server.maxConnections = 4096
   app.setErrorHandler(sendError)
+  closeWithConnection(app)
   addAccessLog(app)
   addCommonHeaders(app, gate)
   await addCors(app, config.corsOrigins)
@@ -63,7 +65,8 @@ function createFastify(logger: FastifyBaseLogger): FastifyInstance {
     bodyLimit: maxBodyBytes,
     onProtoPoisoning: 'error',
     onConstructorPoisoning: 'error',
-    return503OnClosing: true,
+    // Its answer would have a shape of its own; ours comes from the gate.
+    return503OnClosing: false,
     forceCloseConnections: 'idle',
     requestTimeout: 30_000,
     keepAliveTimeout: 75_000,
