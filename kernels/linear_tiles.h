@@ -40,7 +40,7 @@ inline constexpr int kSlabLen = kSlabVectors / kTilePanels;
 // Tokens that share one unpacking in `small`.
 inline constexpr int kSmallTokens = kNumRegisters / (2 * kRegistersPerLanes);
 // How far ahead of the arithmetic `small` asks for weights.
-inline constexpr int kPrefetchBytes = 2048;
+inline constexpr int kPrefetchBytes = 4096;
 
 // ---- small -------------------------------------------------------------------------------------
 
@@ -97,11 +97,13 @@ void small_tile(const LinearTask& task, int panel, int token) {
   Lanes partials[kPanels][kTokens];
   clear(totals);
   for (int b = 0; b < num_parts; ++b) {
+    // Past its end a panel is followed by the one that this tile's successor reads in its place.
+    std::size_t ahead = static_cast<std::size_t>(b) * Format::kPartBytes + kPrefetchBytes;
+    if (ahead >= task.panel_stride) ahead += (kPanels - 1) * task.panel_stride;
     typename Format::Part parts[kPanels];
     for (int p = 0; p < kPanels; ++p) {
       parts[p] = Format::part(panels[p], b);
-      const std::byte* ahead = panels[p] + static_cast<std::size_t>(b) * Format::kPartBytes;
-      for (int i = 0; i < Format::kPartBytes; i += 64) prefetch(ahead + kPrefetchBytes + i);
+      for (int i = 0; i < Format::kPartBytes; i += 64) prefetch(panels[p] + ahead + i);
     }
     clear(partials);
     for (int g = 0; g < Format::kPartialLen / Format::kGroupLen; ++g) {
