@@ -232,12 +232,15 @@ function respond(
 
 /** What a client sent, short enough to be sent back. */
 export function excerpt(value: unknown, maxLen = 64): string {
-  const text = (
-    typeof value === 'string' ? JSON.stringify(value.slice(0, maxLen + 1)) : show(value)
+  const text = withoutControls(
+    typeof value === 'string' ? JSON.stringify(value.slice(0, maxLen + 1)) : show(value),
   )
-    // Control and bidirectional characters have no business in somebody's terminal.
-    .replace(/[\p{Cc}\p{Cf}]/gu, '\u{fffd}')
   return text.length <= maxLen ? text : `${text.slice(0, maxLen)}…`
+}
+
+/** Control and bidirectional characters have no business in somebody's terminal. */
+export function withoutControls(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, '\u{fffd}')
 }
 
 function show(value: unknown): string {

@@ -70,6 +70,8 @@ export class BodyReader {
   ): T {
     const { unknownParams: policy } = this.#context.config
     const { body, unknownParams } = readBody(schema, fields, request.body, policy)
+    // A request may wait and run for minutes; what it sent beyond the known fields must not.
+    request.body = undefined
     if (unknownParams.length > 0) {
       const names = unknownParams.map(printable)
       reply.header('x-ignored-params', names.join(', '))

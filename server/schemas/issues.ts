@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { ApiError, type ErrorCode, excerpt } from '../errors.js'
+import { ApiError, type ErrorCode, excerpt, withoutControls } from '../errors.js'
 
 type Issue = z.core.$ZodIssue
 type Path = readonly PropertyKey[]
@@ -17,9 +17,10 @@ export function dottedPath(path: Path): string {
     .replace(/^\./, '')
 }
 
-/** Keys of logit_bias are the client's own words. */
+/** Keys of logit_bias and unknown ones are the client's own words. */
 function clip(key: string): string {
-  return key.length <= 64 ? key : `${key.slice(0, 64)}…`
+  const text = withoutControls(key.slice(0, 65))
+  return text.length <= 64 ? text : `${text.slice(0, 64)}…`
 }
 
 function translate(issue: Issue, path: Path, body: unknown): ApiError {

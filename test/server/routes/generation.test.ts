@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import pino from 'pino'
 import t from 'tap'
 import { engineFailed, serverOverloaded } from '../../../engine/errors.js'
@@ -5,6 +6,7 @@ import { buildApp } from '../../../server/app.js'
 import { EngineGate } from '../../../server/engine-gate.js'
 import { defaultAppConfig } from '../../../server/route-config.js'
 import { chatBody, post, postChat, startApp } from '../app-under-test.js'
+import { hello } from '../engine-double.js'
 import { expectError } from '../expect-error.js'
 
 t.test('keys that nobody knows', async (t) => {
@@ -33,6 +35,22 @@ t.test('keys that nobody knows', async (t) => {
     silent.logs.filter((line) => line.level === 40),
     [],
   )
+})
+
+t.test('a body is let go of before its answer is made', async (t) => {
+  const { app, engine } = await startApp(t)
+  const bodies: unknown[] = []
+  let request: FastifyRequest | undefined
+  app.addHook('preHandler', async (one) => {
+    request = one
+  })
+  engine.script = async function* () {
+    bodies.push(request?.body)
+    yield* hello
+  }
+  t.equal((await postChat(app, { user: 'x'.repeat(1000) })).status, 200)
+  t.equal((await postChat(app, { stream: true })).status, 200)
+  t.strictSame(bodies, [undefined, undefined])
 })
 
 t.test('what the engine refuses has its status, streamed or not', async (t) => {

@@ -55,4 +55,5 @@ t.test('dotted paths', async (t) => {
   t.equal(dottedPath([0]), '[0]')
   t.equal(dottedPath([]), '')
   t.equal(dottedPath(['logit_bias', 'x'.repeat(500)]).length, 'logit_bias.'.length + 65)
+  t.equal(dottedPath(['\u001b[2J\u202eabc']), '\ufffd[2J\ufffdabc')
 })
