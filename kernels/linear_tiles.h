@@ -242,6 +242,8 @@ void large_tile(const TileInput& in) {
       values += kStride;
       ++x;
     }
+    // Unrolled, so that no index is left and the partials never leave their registers.
+#pragma GCC unroll 4
     for (int p = 0; p < kPanels; ++p) {
       const Lanes scale = load(in.slab.scales + b * kStride + p * kPanelRows);
       Lanes min = zero();
