@@ -6,11 +6,12 @@ import { parseArgs } from 'node:util'
 import { readFetchSettings } from '../../engine/model/fetch-settings.js'
 import { DEFAULT_PACKAGED_MODEL, findPackagedModel } from '../../engine/model/python-package.js'
 import { resolveModel } from '../../engine/model/resolve-model.js'
-import { KvasirServer, Peer, readResidentBytes } from './processes.js'
+import { type Isa, KvasirServer, Peer, readResidentBytes } from './processes.js'
 import {
   type BenchResult,
   median,
   percentile,
+  readNewestResults,
   type StreamsResult,
   updateReadme,
   writeReport,
@@ -26,11 +27,14 @@ const { values } = parseArgs({
     model: { type: 'string', default: 'smollm2-135m-instruct' },
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: '2' },
+    /** native, or avx2: what machines without AVX-512 and AMX would show. */
+    isa: { type: 'string', default: 'native' },
     'force-load': { type: 'boolean', default: false },
   },
 })
 const numRounds = Number(values.rounds)
 const numThreads = Number(values.threads)
+const isa: Isa = values.isa === 'avx2' ? 'avx2' : 'native'
 const numDecodeTokens = 128
 const numPrefillTokens = 512
 const concurrencies = [1, 2, 4, 8]
@@ -53,10 +57,11 @@ if (!modelPath.endsWith('.gguf')) {
 }
 const result = await run(modelPath)
 mkdirSync('bench/results', { recursive: true })
-const path = `bench/results/${result.date.slice(0, 10)}-${result.numCores}-cores.json`
+const path = `bench/results/${result.date.slice(0, 10)}-${result.numCores}-cores-${isa}.json`
 writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`)
-writeReport(result, 'docs/benchmarks.md')
-updateReadme(result, 'README.md')
+const results = readNewestResults('bench/results')
+writeReport(results, 'docs/benchmarks.md')
+updateReadme(results, 'README.md')
 process.stderr.write(`written: ${path}, docs/benchmarks.md, README.md\n`)
 
 /** The default model's packaged file where it is here, so that both engines read the same bytes. */
@@ -69,10 +74,10 @@ async function findGgufFile(name: string): Promise<string> {
 
 async function run(modelPath: string): Promise<BenchResult> {
   const startMs = await measureStart()
-  const peer = await Peer.start(modelPath, numThreads)
+  const peer = await Peer.start(modelPath, numThreads, isa)
   const flags = ['--model', modelPath, '--served-model-name', 'bench', '--expose-internal-state']
   flags.push('--threads', String(numThreads), '--kv-cache-bytes', `${kvCacheMiB}MiB`)
-  const server = await KvasirServer.start(flags)
+  const server = await KvasirServer.start(flags, { isa })
   try {
     const rounds = await measureRounds(server, peer)
     const resident = await measureResident(server)
@@ -82,6 +87,7 @@ async function run(modelPath: string): Promise<BenchResult> {
       command: `npm run bench -- ${process.argv.slice(2).join(' ')}`.trim(),
       machine: cpus()[0]!.model,
       numCores: cpus().length,
+      isa,
       numThreads,
       numRounds,
       model: { name: values.model, numBytes: statSync(modelPath).size },
@@ -100,7 +106,7 @@ async function run(modelPath: string): Promise<BenchResult> {
 async function measureStart(): Promise<number> {
   const times: number[] = []
   for (let i = 0; i < 3; i += 1) {
-    const server = await KvasirServer.start(['--model', values.model], true)
+    const server = await KvasirServer.start(['--model', values.model], { isa, viaNpm: true })
     times.push(server.startMs)
     await server.stop()
   }

@@ -1,5 +1,13 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { resolve } from 'node:path'
 import process from 'node:process'
@@ -8,6 +16,9 @@ import { createInterface } from 'node:readline'
 const peerFolder = 'build/peers/node-llama-cpp'
 const peerVersion = '3.22.1'
 const readyTimeoutMs = 120_000
+
+/** Which instructions both may use: all there are, or no more than AVX2. */
+export type Isa = 'native' | 'avx2'
 
 /** llama.cpp behind node-llama-cpp, installed on demand: it is no dependency of ours. */
 export class Peer {
@@ -21,9 +32,8 @@ export class Peer {
     this.systemInfo = systemInfo
   }
 
-  static async start(modelPath: string, numThreads: number): Promise<Peer> {
-    installPeer()
-    const entry = resolve(peerFolder, 'node_modules/node-llama-cpp/dist/index.js')
+  static async start(modelPath: string, numThreads: number, isa: Isa): Promise<Peer> {
+    const entry = resolve(installPeer(isa), 'node_modules/node-llama-cpp/dist/index.js')
     const args = ['dist/bench/server/llama-cpp-peer.js', entry, modelPath, String(numThreads)]
     const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'ignore'] })
     const answers = createInterface({ input: child.stdout! })[Symbol.asyncIterator]()
@@ -50,8 +60,23 @@ async function readAnswer(answers: AsyncIterator<string>): Promise<Record<string
   }
 }
 
-function installPeer(): void {
-  if (existsSync(`${peerFolder}/node_modules/node-llama-cpp/package.json`)) return
+/** Returns the folder of an installation that has the kernels of `isa`. */
+function installPeer(isa: Isa): string {
+  if (!existsSync(`${peerFolder}/node_modules/node-llama-cpp/package.json`)) downloadPeer()
+  if (isa === 'native') return peerFolder
+  const folder = `${peerFolder}-${isa}`
+  if (existsSync(folder)) return folder
+  // llama.cpp takes the best of the libraries it finds, so the better ones are taken away.
+  const filter = (path: string) => !/linux-x64-(cuda|vulkan)/.test(path)
+  cpSync(peerFolder, folder, { recursive: true, filter })
+  const binaries = `${folder}/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64`
+  for (const name of readdirSync(binaries)) {
+    if (/^libggml-cpu-(?!haswell|sandybridge|x64|sse42)/.test(name)) rmSync(`${binaries}/${name}`)
+  }
+  return folder
+}
+
+function downloadPeer(): void {
   mkdirSync(peerFolder, { recursive: true })
   writeFileSync(`${peerFolder}/package.json`, '{"private":true,"type":"module"}\n')
   process.stderr.write(`installing node-llama-cpp ${peerVersion} into ${peerFolder}\n`)
@@ -72,14 +97,22 @@ export class KvasirServer {
   }
 
   /** @param viaNpm starts with `npm start --`, to time what a user waits for. */
-  static async start(flags: readonly string[], viaNpm = false): Promise<KvasirServer> {
+  static async start(
+    flags: readonly string[],
+    { isa = 'native', viaNpm = false }: { isa?: Isa; viaNpm?: boolean } = {},
+  ): Promise<KvasirServer> {
     const port = await findFreePort()
     const serveFlags = ['--port', String(port), '--log-level', 'warn', ...flags]
     const [program, args] = viaNpm
       ? ['npm', ['start', '--silent', '--', ...serveFlags]]
       : [process.execPath, ['dist/server/main.js', 'serve', ...serveFlags]]
     const startedAt = performance.now()
-    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'], detached: true })
+    const env = isa === 'native' ? process.env : { ...process.env, KVASIR_ISA: isa }
+    const child = spawn(program, args, {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      detached: true,
+      env,
+    })
     await waitUntilReady(port, child)
     return new KvasirServer(child, port, performance.now() - startedAt)
   }

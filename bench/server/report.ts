@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 
 export interface StreamRound {
   readonly tokensPerSecond: number
@@ -24,6 +24,7 @@ export interface BenchResult {
   readonly command: string
   readonly machine: string
   readonly numCores: number
+  readonly isa: 'native' | 'avx2'
   readonly numThreads: number
   readonly numRounds: number
   readonly model: { readonly name: string; readonly numBytes: number }
@@ -52,36 +53,58 @@ const comparisonHead = [
   '| --- | --- | --- | --- |',
 ]
 
+/** The newest result of each instruction set, the machine's own first. */
+export function readNewestResults(folder: string): BenchResult[] {
+  const newest = new Map<string, BenchResult>()
+  for (const name of readdirSync(folder).filter((file) => file.endsWith('.json'))) {
+    const result = JSON.parse(readFileSync(`${folder}/${name}`, 'utf8')) as BenchResult
+    const other = newest.get(result.isa)
+    if (other === undefined || other.date < result.date) newest.set(result.isa, result)
+  }
+  return [...newest.values()].sort((x, y) => (x.isa > y.isa ? -1 : 1))
+}
+
 /** Puts the few lines a newcomer looks for between the README's markers. */
-export function updateReadme(result: BenchResult, path: string): void {
+export function updateReadme(results: readonly BenchResult[], path: string): void {
   const [start, end] = ['<!-- bench -->', '<!-- /bench -->']
   const text = readFileSync(path, 'utf8')
   const [before, rest] = text.split(start)
   const after = rest?.split(end)[1]
   if (before === undefined || after === undefined) throw new Error(`${path} has no ${start}`)
-  const crowd = result.streams.at(-1)!
-  const rate = median(crowd.rounds.map(({ tokensPerSecond }) => tokensPerSecond))
-  const single = median(result.decode.theirs)
-  const lines = [
-    start,
-    `${result.model.name} (Q4_1) on ${result.numCores} cores, ${result.machine}, ${result.date.slice(0, 10)}; ours over HTTP:`,
+  const lines = results.flatMap((result) => [
+    `${result.model.name} (Q4_1) on ${result.numCores} cores, ${describeKernels(result)}, ${result.date.slice(0, 10)}; ours over HTTP:`,
     '',
     ...comparisonHead,
     ...comparisonRows(result),
-    `| ${crowd.numStreams} streams together, tok/s | ${rate.toFixed(0)} | ${single.toFixed(0)} (one stream) | ${(rate / single).toFixed(2)} |`,
-    end,
-  ]
-  writeFileSync(path, before + lines.join('\n') + after)
+    crowdRow(result),
+    '',
+  ])
+  writeFileSync(path, [`${before}${start}`, ...lines, `${end}${after}`].join('\n'))
 }
 
 /** Writes the page whole: nobody types a number into it. */
-export function writeReport(result: BenchResult, path: string): void {
+export function writeReport(results: readonly BenchResult[], path: string): void {
   const lines = [
     '# Benchmarks',
     '',
     'Written by `npm run bench`; the raw rounds are in `bench/results/`. Ours goes over HTTP (server, core and client share the',
     'cores); llama.cpp is node-llama-cpp 3.22.1 through its lowest interface, with no HTTP in between, on the same file with as many',
-    'threads, batch 512. Rounds of the two interleave; figures are medians with minimum and maximum.',
+    'threads, batch 512. Rounds of the two interleave; figures are medians with minimum and maximum. Compare within a run only:',
+    'a shared machine drifts by a quarter within minutes.',
+    '',
+    'With `--isa avx2` both are kept from using more than AVX2, as on most desktop machines. Without it llama.cpp may use AMX',
+    'tiles on activations rounded to 8 bits, where the machine has them; ours are fp32 always',
+    '([ADR 3](adr/0003-one-summation-order.md)).',
+    ...results.flatMap(resultLines),
+    '',
+  ]
+  writeFileSync(path, lines.join('\n'))
+}
+
+function resultLines(result: BenchResult): string[] {
+  return [
+    '',
+    `## ${describeKernels(result)}`,
     '',
     `* Command: \`${result.command}\`, commit ${result.commit}, ${result.date.slice(0, 10)}`,
     `* Machine: ${result.machine}, ${result.numCores} cores, ${result.numThreads} threads`,
@@ -90,6 +113,7 @@ export function writeReport(result: BenchResult, path: string): void {
     '',
     ...comparisonHead,
     ...comparisonRows(result),
+    crowdRow(result),
     '',
     '| streams | tok/s | TTFT p50, ms | ITL p50, ms | ITL p99, ms | over llama.cpp’s single stream |',
     '| --- | --- | --- | --- | --- | --- |',
@@ -99,9 +123,19 @@ export function writeReport(result: BenchResult, path: string): void {
     '| --- | --- | --- |',
     residentRow(result),
     `| \`npm start\` to \`/ready\`, everything cached | ${(result.startMs / 1000).toFixed(2)} s | 3 s |`,
-    '',
   ]
-  writeFileSync(path, lines.join('\n'))
+}
+
+function describeKernels({ isa, machine }: BenchResult): string {
+  return isa === 'native' ? `${machine}, all its instructions` : `${machine}, both held to AVX2`
+}
+
+function crowdRow({ streams, decode }: BenchResult): string {
+  const { numStreams, rounds } = streams.at(-1)!
+  const rate = median(rounds.map(({ tokensPerSecond }) => tokensPerSecond))
+  const single = median(decode.theirs)
+  const ratio = (rate / single).toFixed(2)
+  return `| ${numStreams} streams together, tok/s | ${rate.toFixed(0)} | ${single.toFixed(0)} (one stream) | ${ratio} |`
 }
 
 function spread(values: readonly number[]): string {
