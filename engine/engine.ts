@@ -90,7 +90,9 @@ export class CoreEngine implements StartedEngine {
   get state(): EngineState {
     if (this.#isDraining) return 'draining'
     const { state } = this.#supervisor
-    if (this.#hasFailed || state === 'closed') return 'failed'
+    // Without tokenizers every chat fails, however well the core is.
+    const isBroken = this.#hasFailed || this.#tokenizers?.isBroken === true
+    if (isBroken || state === 'closed') return 'failed'
     return this.#tokenizers === undefined && state === 'ready' ? 'loading' : state
   }
 

@@ -87,6 +87,11 @@ export class TokenizerPool {
     return pool
   }
 
+  /** Its threads could not be started any more: it refuses everything from now on. */
+  get isBroken(): boolean {
+    return this.#failure?.code === 'engine_failed'
+  }
+
   /**
    * Renders the chat template over the messages and tokenizes the result. What users wrote never
    * becomes a control token. Rejects with invalid_template_input, context_length_exceeded,

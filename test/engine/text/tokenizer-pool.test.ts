@@ -2,6 +2,8 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import t, { type Test } from 'tap'
 import { Tokenizer } from '../../../engine/text/tokenizer.js'
 import { TokenizerPool, type TokenizerPoolOptions } from '../../../engine/text/tokenizer-pool.js'
+import { until } from '../../support/processes.js'
+import { BreakableThreads } from './breakable-threads.js'
 import { assetsOf, readTemplate } from './text-fixtures.js'
 
 const never = new AbortController().signal
@@ -132,6 +134,22 @@ t.test('closing ends what waits', async (t) => {
     t.match(result, { status: 'rejected', reason: { code: 'shutting_down' } })
   }
   await t.rejects(pool.encodeText('x', never), { code: 'shutting_down' })
+})
+
+t.test('a pool whose threads cannot be started any more says so', async (t) => {
+  const threads = new BreakableThreads()
+  t.teardown(() => threads.restore())
+  const pool = await open(t)
+  t.notOk(pool.isBroken)
+  await threads.break()
+  await until(() => pool.isBroken)
+  await t.rejects(pool.encodeText('Hello', never), {
+    code: 'engine_failed',
+    message: /cannot be started any more/,
+  })
+  const closed = await TokenizerPool.create(assets, { numWorkers: 0, maxContextLen: 100 })
+  await closed.close()
+  t.notOk(closed.isBroken, 'closing is no failure')
 })
 
 t.test('a tokenizer or template that is refused stops the start', async (t) => {
