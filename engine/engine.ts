@@ -164,6 +164,7 @@ export class CoreEngine implements StartedEngine {
     const pool = TokenizerPool.create(this.#description.text, {
       numWorkers: numTokenizerThreads,
       maxContextLen: this.#maxContextLen,
+      logger: this.#options.logger,
     })
     try {
       const [tokenizers] = await Promise.all([pool, this.#supervisor.start()])

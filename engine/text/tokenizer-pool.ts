@@ -8,6 +8,7 @@ import {
   shuttingDown,
 } from '../errors.js'
 import type { ChatMessage } from '../generate-request.js'
+import type { Logger } from '../logger.js'
 import { ModelFileError, type TextAssets } from '../model/model-description.js'
 import { buildTokenTable } from './token-table.js'
 import type { TokenizerJob, TokenizerReply, TokenizerWorkerData } from './tokenizer-worker.js'
@@ -16,6 +17,7 @@ export interface TokenizerPoolOptions {
   /** Threads; each holds its own copy of the vocabulary. */
   readonly numWorkers: number
   readonly maxContextLen: number
+  readonly logger: Logger
   /** Jobs that may wait for a thread. Default 1024. */
   readonly maxQueuedJobs?: number
   /**
@@ -59,6 +61,7 @@ export class TokenizerPool {
   readonly #maxQueuedJobs: number
   readonly #jobTimeoutMs: number
   readonly #maxHeapMb: number
+  readonly #logger: Logger
   readonly #queue: PendingJob[] = []
   readonly #slots: WorkerSlot[] = []
   #nextId = 1
@@ -72,6 +75,7 @@ export class TokenizerPool {
     this.#longestTokenBytes = Math.max(1, buildTokenTable(assets).longestTokenBytes)
     this.#maxQueuedJobs = options.maxQueuedJobs ?? DEFAULT_MAX_QUEUED_JOBS
     this.#jobTimeoutMs = options.jobTimeoutMs ?? defaultJobTimeoutMs(options.maxContextLen)
+    this.#logger = options.logger
     this.#maxHeapMb = options.maxWorkerHeapMb ?? DEFAULT_WORKER_HEAP_MB
   }
 
@@ -95,7 +99,7 @@ export class TokenizerPool {
   /**
    * Renders the chat template over the messages and tokenizes the result. What users wrote never
    * becomes a control token. Rejects with invalid_template_input, context_length_exceeded,
-   * invalid_prompt or server_overloaded, or with the signal's reason.
+   * invalid_prompt, server_overloaded or engine_failed, or with the signal's reason.
    */
   encodeChat(messages: readonly ChatMessage[], signal: AbortSignal): Promise<Int32Array> {
     const numBytes = messages.reduce((sum, { content }) => sum + byteLength(content ?? ''), 0)
@@ -177,6 +181,7 @@ export class TokenizerPool {
       workerData: { assets: this.#assets },
       jobTimeoutMs: this.#jobTimeoutMs,
       maxHeapMb: this.#maxHeapMb,
+      logger: this.#logger,
       onIdle: () => this.#dispatch(),
       onBroken: (error) => {
         this.#failure ??= error
@@ -192,6 +197,7 @@ interface SlotOptions {
   readonly workerData: TokenizerWorkerData
   readonly jobTimeoutMs: number
   readonly maxHeapMb: number
+  readonly logger: Logger
   readonly onIdle: () => void
   readonly onBroken: (error: EngineError) => void
 }
@@ -274,7 +280,11 @@ class WorkerSlot {
     if (!('id' in reply) || reply.id !== this.#current?.job.id) return
     const pending = this.#settle()!
     if (reply.kind === 'done') pending.resolve(reply.tokenIds)
-    else pending.reject(new EngineError(reply.code, reply.message))
+    else if (reply.kind === 'refused') pending.reject(new EngineError(reply.code, reply.message))
+    else {
+      this.#options.logger.error({ reason: reply.reason }, 'A prompt could not be tokenized.')
+      pending.reject(engineFailed('The prompt could not be tokenized: a fault in this server.'))
+    }
     this.#options.onIdle()
   }
 

@@ -3,9 +3,11 @@ import t, { type Test } from 'tap'
 import { Tokenizer } from '../../../engine/text/tokenizer.js'
 import { TokenizerPool, type TokenizerPoolOptions } from '../../../engine/text/tokenizer-pool.js'
 import { until } from '../../support/processes.js'
+import { RecordingLogger } from '../support/recording-logger.js'
 import { BreakableThreads } from './breakable-threads.js'
 import { assetsOf, readTemplate } from './text-fixtures.js'
 
+const logger = new RecordingLogger()
 const never = new AbortController().signal
 const assets = assetsOf('smollm', readTemplate('chatml'))
 
@@ -13,6 +15,7 @@ async function open(t: Test, options: Partial<TokenizerPoolOptions> = {}) {
   const pool = await TokenizerPool.create(assets, {
     numWorkers: 1,
     maxContextLen: 1_000_000,
+    logger: new RecordingLogger(),
     ...options,
   })
   t.teardown(() => pool.close())
@@ -37,7 +40,7 @@ t.test('errors keep their code', async (t) => {
     ...assets,
     chatTemplate: "{% if messages|length > 1 %}{{ raise_exception('No') }}{% endif %}",
   }
-  const pool = await TokenizerPool.create(strict, { numWorkers: 1, maxContextLen: 100 })
+  const pool = await TokenizerPool.create(strict, { numWorkers: 1, maxContextLen: 100, logger })
   t.teardown(() => pool.close())
   const message = { role: 'user' as const, content: 'x' }
   await t.rejects(pool.encodeChat([message, message], never), {
@@ -45,6 +48,20 @@ t.test('errors keep their code', async (t) => {
     code: 'invalid_template_input',
     message: /refused these messages: No$/,
   })
+})
+
+t.test('a fault in the thread is ours: a fixed sentence, and the reason in the log', async (t) => {
+  const logged: object[] = []
+  const logger = new RecordingLogger()
+  logger.error = (fields) => logged.push(fields)
+  const pool = await open(t, { logger })
+  const noText = Buffer.from('secret') as unknown as string
+  await t.rejects(pool.encodeText(noText, never), {
+    code: 'engine_failed',
+    message: 'The prompt could not be tokenized: a fault in this server.',
+  })
+  t.match(logged, [{ reason: /^TypeError: .*\n +at / }])
+  t.ok((await pool.encodeText('Hi', never)).length > 0)
 })
 
 t.test('arguments that nest a million deep are refused in the thread, which goes on', async (t) => {
@@ -147,13 +164,13 @@ t.test('a pool whose threads cannot be started any more says so', async (t) => {
     code: 'engine_failed',
     message: /cannot be started any more/,
   })
-  const closed = await TokenizerPool.create(assets, { numWorkers: 0, maxContextLen: 100 })
+  const closed = await TokenizerPool.create(assets, { numWorkers: 0, maxContextLen: 100, logger })
   await closed.close()
   t.notOk(closed.isBroken, 'closing is no failure')
 })
 
 t.test('a tokenizer or template that is refused stops the start', async (t) => {
-  const options = { numWorkers: 2, maxContextLen: 100 }
+  const options = { numWorkers: 2, maxContextLen: 100, logger }
   await t.rejects(TokenizerPool.create({ ...assets, chatTemplate: '{% if' }, options), {
     name: 'ModelFileError',
     message: /^tokenizer: chat_template: cannot be parsed/,
