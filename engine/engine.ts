@@ -2,7 +2,7 @@ import { statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Admission, type Ticket } from './admission.js'
 import type { EngineOptions, StartedEngine } from './engine-options.js'
-import { EngineError, engineFailed, modelLoading, shuttingDown } from './errors.js'
+import { EngineError, engineFailed, engineGivenUp, modelLoading, shuttingDown } from './errors.js'
 import type { CoreReady, FromCore } from './frames-from-core.js'
 import { encodeAbort } from './frames-to-core.js'
 import type {
@@ -181,9 +181,7 @@ export class CoreEngine implements StartedEngine {
   #requireReady(): void {
     const { state } = this
     if (state === 'draining') throw shuttingDown()
-    if (state === 'failed') {
-      throw engineFailed('The engine could not be started again and was given up.')
-    }
+    if (state === 'failed') throw engineGivenUp()
     if (state !== 'ready') throw modelLoading()
   }
 
@@ -207,7 +205,7 @@ export class CoreEngine implements StartedEngine {
   ): Generation {
     // A prompt took its time, and meanwhile everything may have ended.
     if (this.#closing !== undefined) throw shuttingDown()
-    if (this.state === 'failed') throw engineFailed('The engine has failed.')
+    if (this.state === 'failed') throw engineGivenUp()
     const submission = makeSubmission(++this.#lastId, request, promptTokenIds, {
       generation: this.generationDefaults,
       vocabSize: this.#description.config.vocabSize,
@@ -253,10 +251,13 @@ export class CoreEngine implements StartedEngine {
   /** Whoever has seen a part of an answer is told; the others wait for the next core, once. */
   #onCoreDown(): void {
     const canRestart = this.#supervisor.state === 'restarting'
+    // The reason may name files: it is in the log, and no client's business.
+    const error = canRestart
+      ? engineFailed('The process that ran the model ended during this request.')
+      : engineGivenUp()
     for (const generation of [...this.#live.values()]) {
       if (canRestart && generation.canBeResubmitted) continue
-      // The reason may name files: it is in the log, and no client's business.
-      generation.fail(engineFailed('The process that ran the model ended during this request.'))
+      generation.fail(error)
     }
   }
 

@@ -93,7 +93,8 @@ export const catalogue: Readonly<Record<ErrorCode, CatalogueEntry>> = {
   engine_failed: {
     status: 500,
     type: 'server_error',
-    meaning: 'The engine failed while it worked on the request. It restarts by itself; try again.',
+    meaning:
+      'The engine failed while it worked on the request and restarts by itself: try again. With `x-should-retry: false` it was given up and the server has to be restarted.',
     retryAfterSeconds: 1,
   },
   server_overloaded: {
@@ -174,7 +175,7 @@ export function toErrorResponse(error: unknown, context: ErrorContext): ErrorRes
   }
   if (error instanceof EngineError) {
     const param = codesAboutThePrompt.has(error.code) ? (context.promptParam ?? null) : null
-    return respond(error.code, error.message, param, error.details, {})
+    return respond(error.code, error.message, param, error.details, {}, error.isFinal)
   }
   const fault = fromFastify(error)
   if (fault) return respond(fault.code, fault.message, null, {}, {})
@@ -212,16 +213,18 @@ function respond(
   param: string | null,
   details: Readonly<Record<string, number>>,
   headers: Readonly<Record<string, string>>,
+  isFinalHere = false,
 ): ErrorResponse {
-  const { status, type, retryAfterSeconds, isFinal } = catalogue[code]
+  const { status, type, retryAfterSeconds, isFinal = isFinalHere } = catalogue[code]
   const wireCode = code === 'invalid_json' ? null : code
   return {
     status,
     headers: {
-      ...(retryAfterSeconds !== undefined && {
-        'retry-after': String(retryAfterSeconds),
-        'retry-after-ms': String(retryAfterSeconds * 1000),
-      }),
+      ...(!isFinal &&
+        retryAfterSeconds !== undefined && {
+          'retry-after': String(retryAfterSeconds),
+          'retry-after-ms': String(retryAfterSeconds * 1000),
+        }),
       ...(isFinal && { 'x-should-retry': 'false' }),
       ...(code === 'shutting_down' && { connection: 'close' }),
       ...headers,

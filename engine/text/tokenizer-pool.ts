@@ -3,6 +3,7 @@ import {
   contextLengthExceeded,
   EngineError,
   engineFailed,
+  engineGivenUp,
   invalidPrompt,
   serverOverloaded,
   shuttingDown,
@@ -304,7 +305,8 @@ class WorkerSlot {
     if (this.#isClosed) return
     if (++this.#numFailedStarts > MAX_FAILED_STARTS) {
       this.#isClosed = true
-      this.#options.onBroken(engineFailed('The tokenizer threads cannot be started any more.'))
+      this.#options.logger.error({}, 'The tokenizer threads cannot be started any more.')
+      this.#options.onBroken(engineGivenUp())
       return
     }
     this.start().catch(() => {

@@ -50,7 +50,8 @@ t.test('a core that cannot start fails the engine in its words', async (t) => {
   const engine = await startEngine({ ...baseOptions, kvCacheBytes: 100 })
   await t.rejects(engine.ready, { code: 'engine_failed', message: /--kv-cache-bytes/ })
   t.equal(engine.state, 'failed')
-  await t.rejects(engine.generate(request([1]), forever), { code: 'engine_failed' })
+  const refused = engine.generate(request([1]), forever)
+  await t.rejects(refused, { code: 'engine_failed', isFinal: true })
   await engine.close()
 })
 
