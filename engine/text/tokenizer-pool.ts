@@ -59,6 +59,8 @@ export class TokenizerPool {
   readonly #assets: SharedArrayBuffer
   readonly #maxContextLen: number
   readonly #longestTokenBytes: number
+  readonly #showsReasoning: boolean
+  readonly #showsToolCalls: boolean
   readonly #maxQueuedJobs: number
   readonly #jobTimeoutMs: number
   readonly #maxHeapMb: number
@@ -74,6 +76,8 @@ export class TokenizerPool {
     new Uint8Array(this.#assets).set(json)
     this.#maxContextLen = options.maxContextLen
     this.#longestTokenBytes = Math.max(1, buildTokenTable(assets).longestTokenBytes)
+    this.#showsReasoning = assets.chatTemplate?.includes('reasoning_content') ?? false
+    this.#showsToolCalls = assets.chatTemplate?.includes('tool_calls') ?? false
     this.#maxQueuedJobs = options.maxQueuedJobs ?? DEFAULT_MAX_QUEUED_JOBS
     this.#jobTimeoutMs = options.jobTimeoutMs ?? defaultJobTimeoutMs(options.maxContextLen)
     this.#logger = options.logger
@@ -103,8 +107,16 @@ export class TokenizerPool {
    * invalid_prompt, server_overloaded or engine_failed, or with the signal's reason.
    */
   encodeChat(messages: readonly ChatMessage[], signal: AbortSignal): Promise<Int32Array> {
-    const numBytes = messages.reduce((sum, { content }) => sum + byteLength(content ?? ''), 0)
+    const numBytes = messages.reduce((sum, message) => sum + this.#byteLengthOf(message), 0)
     return this.#run({ kind: 'chat', messages }, numBytes, signal)
+  }
+
+  /** What a template does not know never gets into the prompt, so it must refuse none. */
+  #byteLengthOf({ content, reasoning = '', toolCalls = [] }: ChatMessage): number {
+    let numBytes = byteLength(content ?? '')
+    if (this.#showsReasoning) numBytes += byteLength(reasoning)
+    if (!this.#showsToolCalls) return numBytes
+    return toolCalls.reduce((sum, call) => sum + byteLength(call.arguments), numBytes)
   }
 
   /** Tokenizes a text with the BOS that the tokenizer asks for. Rejects as encodeChat does. */

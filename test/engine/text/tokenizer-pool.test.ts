@@ -93,6 +93,32 @@ t.test('a prompt that cannot fit is refused by its length alone, or by its token
   t.equal((await pool.encodeText(text.slice(1), never)).length, 99, 'one less fits')
 })
 
+t.test(
+  'reasoning and arguments count towards the length where the template shows them',
+  async (t) => {
+    const long = 'a'.repeat(100_000)
+    const call = { id: 'i', name: 'f', arguments: long }
+    const turns = [
+      { role: 'assistant', content: 'x', reasoning: long },
+      { role: 'assistant', content: null, toolCalls: [call] },
+    ] as const
+    const chatTemplate =
+      '{% for m in messages %}{{ m.content }}{{ m.reasoning_content }}' +
+      '{% for c in m.tool_calls or [] %}{{ c.function.arguments }}{% endfor %}{% endfor %}'
+    const options = { numWorkers: 1, maxContextLen: 100, logger }
+    const pool = await TokenizerPool.create({ ...assets, chatTemplate }, options)
+    t.teardown(() => pool.close())
+    const plain = await open(t, { maxContextLen: 100 })
+    for (const turn of turns) {
+      await t.rejects(pool.encodeChat([turn], never), {
+        code: 'context_length_exceeded',
+        message: /and the prompt has 10000\d bytes/,
+      })
+      t.ok((await plain.encodeChat([turn], never)).length > 0, 'ChatML leaves both out')
+    }
+  },
+)
+
 t.test('a prompt over its time is refused, its thread replaced, the next one served', async (t) => {
   const pool = await open(t, { jobTimeoutMs: 40 })
   const hard = pool.encodeText('7 é\u0301'.repeat(600_000), never)
