@@ -11,6 +11,7 @@ export type RequestErrorCode =
   | 'unsupported_content_type'
   | 'unknown_parameter'
   | 'model_not_found'
+  | 'host_not_allowed'
   | 'unknown_url'
   | 'method_not_allowed'
   | 'malformed_request'
@@ -24,7 +25,7 @@ export type ErrorCode = RequestErrorCode | EngineErrorCode
 
 export interface CatalogueEntry {
   readonly status: number
-  readonly type: 'invalid_request_error' | 'not_found_error' | 'server_error'
+  readonly type: 'invalid_request_error' | 'permission_error' | 'not_found_error' | 'server_error'
   /** When it is sent and what to do, for docs/errors.md. */
   readonly meaning: string
   /** Clients wait this long before they try again. */
@@ -68,6 +69,12 @@ export const catalogue: Readonly<Record<ErrorCode, CatalogueEntry>> = {
     400,
     'The chat template refused the messages, for example for their order of roles.',
   ),
+  host_not_allowed: {
+    status: 403,
+    type: 'permission_error',
+    meaning:
+      'A server on a loopback address was called by a name that is neither an IP address nor `localhost` nor its `--host`: a page may have pointed that name here. `--cors-origin *` lets every name in.',
+  },
   model_not_found: {
     status: 404,
     type: 'not_found_error',
