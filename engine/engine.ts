@@ -2,7 +2,7 @@ import { statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Admission, type Ticket } from './admission.js'
 import type { EngineOptions, StartedEngine } from './engine-options.js'
-import { EngineError, engineFailed, modelLoading, shuttingDown } from './errors.js'
+import { EngineError, engineFailed, engineGivenUp, modelLoading, shuttingDown } from './errors.js'
 import type { CoreReady, FromCore } from './frames-from-core.js'
 import { encodeAbort } from './frames-to-core.js'
 import type {
@@ -90,7 +90,9 @@ export class CoreEngine implements StartedEngine {
   get state(): EngineState {
     if (this.#isDraining) return 'draining'
     const { state } = this.#supervisor
-    if (this.#hasFailed || state === 'closed') return 'failed'
+    // Without tokenizers every chat fails, however well the core is.
+    const isBroken = this.#hasFailed || this.#tokenizers?.isBroken === true
+    if (isBroken || state === 'closed') return 'failed'
     return this.#tokenizers === undefined && state === 'ready' ? 'loading' : state
   }
 
@@ -162,6 +164,7 @@ export class CoreEngine implements StartedEngine {
     const pool = TokenizerPool.create(this.#description.text, {
       numWorkers: numTokenizerThreads,
       maxContextLen: this.#maxContextLen,
+      logger: this.#options.logger,
     })
     try {
       const [tokenizers] = await Promise.all([pool, this.#supervisor.start()])
@@ -178,9 +181,7 @@ export class CoreEngine implements StartedEngine {
   #requireReady(): void {
     const { state } = this
     if (state === 'draining') throw shuttingDown()
-    if (state === 'failed') {
-      throw engineFailed('The engine could not be started again and was given up.')
-    }
+    if (state === 'failed') throw engineGivenUp()
     if (state !== 'ready') throw modelLoading()
   }
 
@@ -204,7 +205,7 @@ export class CoreEngine implements StartedEngine {
   ): Generation {
     // A prompt took its time, and meanwhile everything may have ended.
     if (this.#closing !== undefined) throw shuttingDown()
-    if (this.state === 'failed') throw engineFailed('The engine has failed.')
+    if (this.state === 'failed') throw engineGivenUp()
     const submission = makeSubmission(++this.#lastId, request, promptTokenIds, {
       generation: this.generationDefaults,
       vocabSize: this.#description.config.vocabSize,
@@ -250,10 +251,13 @@ export class CoreEngine implements StartedEngine {
   /** Whoever has seen a part of an answer is told; the others wait for the next core, once. */
   #onCoreDown(): void {
     const canRestart = this.#supervisor.state === 'restarting'
+    // The reason may name files: it is in the log, and no client's business.
+    const error = canRestart
+      ? engineFailed('The process that ran the model ended during this request.')
+      : engineGivenUp()
     for (const generation of [...this.#live.values()]) {
       if (canRestart && generation.canBeResubmitted) continue
-      // The reason may name files: it is in the log, and no client's business.
-      generation.fail(engineFailed('The process that ran the model ended during this request.'))
+      generation.fail(error)
     }
   }
 

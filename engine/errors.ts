@@ -17,15 +17,18 @@ export class EngineError extends Error {
   readonly code: EngineErrorCode
   /** Numbers a client may want, in the wire's snake_case (n_prompt_tokens, n_ctx). */
   readonly details: Readonly<Record<string, number>>
+  /** True where trying again cannot help, although it does for others of this code. */
+  readonly isFinal: boolean
 
   constructor(
     code: EngineErrorCode,
     message: string,
     details: Readonly<Record<string, number>> = {},
-    options?: ErrorOptions,
+    options?: ErrorOptions & { readonly isFinal?: boolean },
   ) {
     super(message, options)
     this.code = code
+    this.isFinal = options?.isFinal ?? false
     this.details = details
   }
 }
@@ -80,4 +83,14 @@ export function shuttingDown(): EngineError {
 
 export function engineFailed(message: string, options?: ErrorOptions): EngineError {
   return new EngineError('engine_failed', message, {}, options)
+}
+
+/** The state is 'failed': nothing in this process brings the engine back. */
+export function engineGivenUp(): EngineError {
+  return new EngineError(
+    'engine_failed',
+    'The engine failed repeatedly and was given up. The server has to be restarted.',
+    {},
+    { isFinal: true },
+  )
 }

@@ -11,6 +11,7 @@ import { answerBrokenRequest } from './broken-request.js'
 import type { EngineGate } from './engine-gate.js'
 import { maxBodyBytes, toErrorResponse } from './errors.js'
 import { addCommonHeaders, newRequestId, publicRequestId } from './headers.js'
+import { addHostCheck } from './host-check.js'
 import { addJsonBodyParser } from './json-body.js'
 import { closeWithConnection } from './pipelining.js'
 import type { AppConfig, RouteContext } from './route-config.js'
@@ -36,6 +37,7 @@ export async function buildApp({ gate, config, logger }: AppOptions): Promise<Fa
   closeWithConnection(app)
   addAccessLog(app)
   addCommonHeaders(app, gate)
+  addHostCheck(app, config)
   await addCors(app, config.corsOrigins)
   addJsonBodyParser(app)
 

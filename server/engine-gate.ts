@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { engineFailed, modelLoading, shuttingDown } from '../engine/errors.js'
+import { engineGivenUp, modelLoading, shuttingDown } from '../engine/errors.js'
 import type { Engine, EngineState } from '../engine/generate-request.js'
 
 /**
@@ -66,7 +66,7 @@ export class EngineGate {
   /** Throws if the engine was given up: only a new process helps then. */
   requireAlive(): void {
     if (this.#engine?.state !== 'failed') return
-    throw engineFailed('The engine failed repeatedly and was given up. Restart the server.')
+    throw engineGivenUp()
   }
 
   /** Throws the EngineError that says why no request can be served now. */

@@ -11,6 +11,7 @@ export type RequestErrorCode =
   | 'unsupported_content_type'
   | 'unknown_parameter'
   | 'model_not_found'
+  | 'host_not_allowed'
   | 'unknown_url'
   | 'method_not_allowed'
   | 'malformed_request'
@@ -24,7 +25,7 @@ export type ErrorCode = RequestErrorCode | EngineErrorCode
 
 export interface CatalogueEntry {
   readonly status: number
-  readonly type: 'invalid_request_error' | 'not_found_error' | 'server_error'
+  readonly type: 'invalid_request_error' | 'permission_error' | 'not_found_error' | 'server_error'
   /** When it is sent and what to do, for docs/errors.md. */
   readonly meaning: string
   /** Clients wait this long before they try again. */
@@ -68,6 +69,12 @@ export const catalogue: Readonly<Record<ErrorCode, CatalogueEntry>> = {
     400,
     'The chat template refused the messages, for example for their order of roles.',
   ),
+  host_not_allowed: {
+    status: 403,
+    type: 'permission_error',
+    meaning:
+      'A server on a loopback address was called by a name that is neither an IP address nor `localhost` nor its `--host`: a page may have pointed that name here. `--cors-origin *` lets every name in.',
+  },
   model_not_found: {
     status: 404,
     type: 'not_found_error',
@@ -93,7 +100,8 @@ export const catalogue: Readonly<Record<ErrorCode, CatalogueEntry>> = {
   engine_failed: {
     status: 500,
     type: 'server_error',
-    meaning: 'The engine failed while it worked on the request. It restarts by itself; try again.',
+    meaning:
+      'The engine failed while it worked on the request and restarts by itself: try again. With `x-should-retry: false` it was given up and the server has to be restarted.',
     retryAfterSeconds: 1,
   },
   server_overloaded: {
@@ -174,7 +182,7 @@ export function toErrorResponse(error: unknown, context: ErrorContext): ErrorRes
   }
   if (error instanceof EngineError) {
     const param = codesAboutThePrompt.has(error.code) ? (context.promptParam ?? null) : null
-    return respond(error.code, error.message, param, error.details, {})
+    return respond(error.code, error.message, param, error.details, {}, error.isFinal)
   }
   const fault = fromFastify(error)
   if (fault) return respond(fault.code, fault.message, null, {}, {})
@@ -212,16 +220,18 @@ function respond(
   param: string | null,
   details: Readonly<Record<string, number>>,
   headers: Readonly<Record<string, string>>,
+  isFinalHere = false,
 ): ErrorResponse {
-  const { status, type, retryAfterSeconds, isFinal } = catalogue[code]
+  const { status, type, retryAfterSeconds, isFinal = isFinalHere } = catalogue[code]
   const wireCode = code === 'invalid_json' ? null : code
   return {
     status,
     headers: {
-      ...(retryAfterSeconds !== undefined && {
-        'retry-after': String(retryAfterSeconds),
-        'retry-after-ms': String(retryAfterSeconds * 1000),
-      }),
+      ...(!isFinal &&
+        retryAfterSeconds !== undefined && {
+          'retry-after': String(retryAfterSeconds),
+          'retry-after-ms': String(retryAfterSeconds * 1000),
+        }),
       ...(isFinal && { 'x-should-retry': 'false' }),
       ...(code === 'shutting_down' && { connection: 'close' }),
       ...headers,

@@ -80,7 +80,7 @@ function allowNull(schema: Json): Json {
 }
 
 function buildPaths(): Json {
-  const refusals = [400, 404, 413, 415, 500, 503]
+  const refusals = [400, 403, 404, 413, 415, 500, 503]
   return {
     '/v1/chat/completions': {
       post: generation('Answer a chat', 'ChatCompletionRequest', 'ChatCompletion', refusals),

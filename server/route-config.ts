@@ -13,6 +13,8 @@ declare module 'fastify' {
 
 /** What the operator decided about the HTTP side. */
 export interface AppConfig {
+  /** What the operator said to listen on: an address or a name. */
+  readonly host: string
   /** Names besides the engine's own under which the model is served. */
   readonly modelAliases: readonly string[]
   /** `any` answers to every model name, with the real one in the answer. */
@@ -27,6 +29,7 @@ export interface AppConfig {
 }
 
 export const defaultAppConfig: AppConfig = {
+  host: '127.0.0.1',
   modelAliases: [],
   modelCheck: 'strict',
   unknownParams: 'warn',

@@ -3,11 +3,13 @@ import {
   contextLengthExceeded,
   EngineError,
   engineFailed,
+  engineGivenUp,
   invalidPrompt,
   serverOverloaded,
   shuttingDown,
 } from '../errors.js'
 import type { ChatMessage } from '../generate-request.js'
+import type { Logger } from '../logger.js'
 import { ModelFileError, type TextAssets } from '../model/model-description.js'
 import { buildTokenTable } from './token-table.js'
 import type { TokenizerJob, TokenizerReply, TokenizerWorkerData } from './tokenizer-worker.js'
@@ -16,6 +18,7 @@ export interface TokenizerPoolOptions {
   /** Threads; each holds its own copy of the vocabulary. */
   readonly numWorkers: number
   readonly maxContextLen: number
+  readonly logger: Logger
   /** Jobs that may wait for a thread. Default 1024. */
   readonly maxQueuedJobs?: number
   /**
@@ -56,9 +59,12 @@ export class TokenizerPool {
   readonly #assets: SharedArrayBuffer
   readonly #maxContextLen: number
   readonly #longestTokenBytes: number
+  readonly #showsReasoning: boolean
+  readonly #showsToolCalls: boolean
   readonly #maxQueuedJobs: number
   readonly #jobTimeoutMs: number
   readonly #maxHeapMb: number
+  readonly #logger: Logger
   readonly #queue: PendingJob[] = []
   readonly #slots: WorkerSlot[] = []
   #nextId = 1
@@ -70,8 +76,11 @@ export class TokenizerPool {
     new Uint8Array(this.#assets).set(json)
     this.#maxContextLen = options.maxContextLen
     this.#longestTokenBytes = Math.max(1, buildTokenTable(assets).longestTokenBytes)
+    this.#showsReasoning = assets.chatTemplate?.includes('reasoning_content') ?? false
+    this.#showsToolCalls = assets.chatTemplate?.includes('tool_calls') ?? false
     this.#maxQueuedJobs = options.maxQueuedJobs ?? DEFAULT_MAX_QUEUED_JOBS
     this.#jobTimeoutMs = options.jobTimeoutMs ?? defaultJobTimeoutMs(options.maxContextLen)
+    this.#logger = options.logger
     this.#maxHeapMb = options.maxWorkerHeapMb ?? DEFAULT_WORKER_HEAP_MB
   }
 
@@ -87,14 +96,27 @@ export class TokenizerPool {
     return pool
   }
 
+  /** Its threads could not be started any more: it refuses everything from now on. */
+  get isBroken(): boolean {
+    return this.#failure?.code === 'engine_failed'
+  }
+
   /**
    * Renders the chat template over the messages and tokenizes the result. What users wrote never
    * becomes a control token. Rejects with invalid_template_input, context_length_exceeded,
-   * invalid_prompt or server_overloaded, or with the signal's reason.
+   * invalid_prompt, server_overloaded or engine_failed, or with the signal's reason.
    */
   encodeChat(messages: readonly ChatMessage[], signal: AbortSignal): Promise<Int32Array> {
-    const numBytes = messages.reduce((sum, { content }) => sum + byteLength(content ?? ''), 0)
+    const numBytes = messages.reduce((sum, message) => sum + this.#byteLengthOf(message), 0)
     return this.#run({ kind: 'chat', messages }, numBytes, signal)
+  }
+
+  /** What a template does not know never gets into the prompt, so it must refuse none. */
+  #byteLengthOf({ content, reasoning = '', toolCalls = [] }: ChatMessage): number {
+    let numBytes = byteLength(content ?? '')
+    if (this.#showsReasoning) numBytes += byteLength(reasoning)
+    if (!this.#showsToolCalls) return numBytes
+    return toolCalls.reduce((sum, call) => sum + byteLength(call.arguments), numBytes)
   }
 
   /** Tokenizes a text with the BOS that the tokenizer asks for. Rejects as encodeChat does. */
@@ -172,6 +194,7 @@ export class TokenizerPool {
       workerData: { assets: this.#assets },
       jobTimeoutMs: this.#jobTimeoutMs,
       maxHeapMb: this.#maxHeapMb,
+      logger: this.#logger,
       onIdle: () => this.#dispatch(),
       onBroken: (error) => {
         this.#failure ??= error
@@ -187,6 +210,7 @@ interface SlotOptions {
   readonly workerData: TokenizerWorkerData
   readonly jobTimeoutMs: number
   readonly maxHeapMb: number
+  readonly logger: Logger
   readonly onIdle: () => void
   readonly onBroken: (error: EngineError) => void
 }
@@ -269,7 +293,11 @@ class WorkerSlot {
     if (!('id' in reply) || reply.id !== this.#current?.job.id) return
     const pending = this.#settle()!
     if (reply.kind === 'done') pending.resolve(reply.tokenIds)
-    else pending.reject(new EngineError(reply.code, reply.message))
+    else if (reply.kind === 'refused') pending.reject(new EngineError(reply.code, reply.message))
+    else {
+      this.#options.logger.error({ reason: reply.reason }, 'A prompt could not be tokenized.')
+      pending.reject(engineFailed('The prompt could not be tokenized: a fault in this server.'))
+    }
     this.#options.onIdle()
   }
 
@@ -289,7 +317,8 @@ class WorkerSlot {
     if (this.#isClosed) return
     if (++this.#numFailedStarts > MAX_FAILED_STARTS) {
       this.#isClosed = true
-      this.#options.onBroken(engineFailed('The tokenizer threads cannot be started any more.'))
+      this.#options.logger.error({}, 'The tokenizer threads cannot be started any more.')
+      this.#options.onBroken(engineGivenUp())
       return
     }
     this.start().catch(() => {

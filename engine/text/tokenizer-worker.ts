@@ -20,11 +20,16 @@ export type TokenizerReply =
       readonly code: EngineErrorCode
       readonly message: string
     }
+  /** A fault of this program; the reason is for the log alone. */
+  | { readonly kind: 'failed'; readonly id: number; readonly reason: string }
 
 export interface TokenizerWorkerData {
   /** TextAssets as JSON in UTF-8, shared by all workers: written once, never copied. */
   readonly assets: SharedArrayBuffer
 }
+
+/** An error's text may quote a whole prompt. */
+const MAX_REASON_LEN = 4096
 
 // The entry of a worker thread.
 const port = parentPort!
@@ -55,7 +60,10 @@ function run(encoder: TextEncoderOfModel, job: TokenizerJob): TokenizerReply {
       job.kind === 'chat' ? encoder.encodeChat(job.messages) : encoder.encodeText(job.text)
     return { kind: 'done', id: job.id, tokenIds }
   } catch (error) {
-    const code = error instanceof EngineError ? error.code : 'invalid_prompt'
-    return { kind: 'refused', id: job.id, code, message: (error as Error).message }
+    if (error instanceof EngineError) {
+      return { kind: 'refused', id: job.id, code: error.code, message: error.message }
+    }
+    const reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    return { kind: 'failed', id: job.id, reason: reason.slice(0, MAX_REASON_LEN) }
   }
 }

@@ -51,6 +51,7 @@ export async function serve(flags: ServeFlags, terminal: Terminal): Promise<void
 export function toAppConfig(flags: ServeFlags): AppConfig {
   return {
     ...defaultAppConfig,
+    host: flags.host,
     modelAliases: flags.servedModelName.slice(1),
     modelCheck: flags.modelCheck,
     unknownParams: flags.unknownParams,

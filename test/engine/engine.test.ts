@@ -10,6 +10,7 @@ import { until } from '../support/processes.js'
 import { fakeAnswer } from './support/fake-model.js'
 import { RecordingLogger } from './support/recording-logger.js'
 import { maxContextLen, poisons, stubCorePath, vocabSize } from './support/stub-core-facts.js'
+import { BreakableThreads } from './text/breakable-threads.js'
 
 const modelPath = 'test/fixtures/models/llama-tiny/f32'
 const description = await openModel(modelPath, { tokenizerFromGguf })
@@ -49,7 +50,8 @@ t.test('a core that cannot start fails the engine in its words', async (t) => {
   const engine = await startEngine({ ...baseOptions, kvCacheBytes: 100 })
   await t.rejects(engine.ready, { code: 'engine_failed', message: /--kv-cache-bytes/ })
   t.equal(engine.state, 'failed')
-  await t.rejects(engine.generate(request([1]), forever), { code: 'engine_failed' })
+  const refused = engine.generate(request([1]), forever)
+  await t.rejects(refused, { code: 'engine_failed', isFinal: true })
   await engine.close()
 })
 
@@ -240,6 +242,16 @@ t.test('a request that kills every core is handed on once, and not again', async
     textOf(await collect(await engine.generate(request([1], { maxTokens: 3 }), forever))),
     expectedText([1], 3),
   )
+})
+
+t.test('without tokenizer threads the engine has failed, though its core is well', async (t) => {
+  const threads = new BreakableThreads()
+  t.teardown(() => threads.restore())
+  const { engine } = await startReady(t)
+  await threads.break()
+  await until(() => engine.state === 'failed')
+  t.ok((await engine.inspect()).corePid > 0)
+  await t.rejects(engine.generate(request([1]), forever), { code: 'engine_failed' })
 })
 
 t.test('draining finishes what is admitted, refuses what is new, and has an end', async (t) => {

@@ -39,3 +39,8 @@ t.test('the cause is kept for the log', async (t) => {
   const cause = new Error('signal SIGSEGV')
   t.equal(errors.engineFailed('The core ended.', { cause }).cause, cause)
 })
+
+t.test('only an engine that was given up is final', async (t) => {
+  t.match(errors.engineGivenUp(), { code: 'engine_failed', isFinal: true })
+  t.equal(errors.engineFailed('The core ended.').isFinal, false)
+})

@@ -3,6 +3,7 @@ import t from 'tap'
 import {
   contextLengthExceeded,
   engineFailed,
+  engineGivenUp,
   invalidPrompt,
   modelLoading,
   serverOverloaded,
@@ -60,6 +61,13 @@ t.test('errors of the engine', async (t) => {
     status: 500,
     headers: { 'retry-after': '1' },
   })
+})
+
+t.test('an engine that was given up is not worth another try', async (t) => {
+  const { status, headers, body } = toErrorResponse(engineGivenUp(), context)
+  t.equal(status, 500)
+  t.strictSame(headers, { 'x-should-retry': 'false' })
+  t.match(body.error, { code: 'engine_failed', message: /has to be restarted/ })
 })
 
 t.test('an error nobody expected keeps its text to itself', async (t) => {

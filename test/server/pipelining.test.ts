@@ -8,7 +8,7 @@ import { hello } from './engine-double.js'
 function requestBytes(fields: object): string {
   const body = JSON.stringify(chatBody(fields))
   return (
-    'POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n' +
+    'POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n' +
     `content-length: ${body.length}\r\n\r\n${body}`
   )
 }

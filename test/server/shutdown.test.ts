@@ -82,7 +82,7 @@ t.test(
     socket.pause()
     const body = JSON.stringify(chatBody({ stream: true }))
     socket.write(
-      `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+      `POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
     )
     while (gate.numInFlight === 0) await sleep(5)
     const lines: string[] = []
@@ -104,7 +104,7 @@ t.test(
     socket.pause()
     const body = JSON.stringify(chatBody())
     socket.write(
-      `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+      `POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
     )
     while (engine.requests.length === 0) await sleep(5)
     await sleep(100)

@@ -12,7 +12,7 @@ function requestBytes(fields: object = {}): string {
   const body = JSON.stringify(chatBody({ stream: true, ...fields }))
   return [
     'POST /v1/chat/completions HTTP/1.1',
-    'host: x',
+    'host: localhost',
     'content-type: application/json',
     `content-length: ${body.length}`,
     '',

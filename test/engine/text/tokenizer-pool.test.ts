@@ -2,8 +2,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import t, { type Test } from 'tap'
 import { Tokenizer } from '../../../engine/text/tokenizer.js'
 import { TokenizerPool, type TokenizerPoolOptions } from '../../../engine/text/tokenizer-pool.js'
+import { until } from '../../support/processes.js'
+import { RecordingLogger } from '../support/recording-logger.js'
+import { BreakableThreads } from './breakable-threads.js'
 import { assetsOf, readTemplate } from './text-fixtures.js'
 
+const logger = new RecordingLogger()
 const never = new AbortController().signal
 const assets = assetsOf('smollm', readTemplate('chatml'))
 
@@ -11,6 +15,7 @@ async function open(t: Test, options: Partial<TokenizerPoolOptions> = {}) {
   const pool = await TokenizerPool.create(assets, {
     numWorkers: 1,
     maxContextLen: 1_000_000,
+    logger: new RecordingLogger(),
     ...options,
   })
   t.teardown(() => pool.close())
@@ -35,7 +40,7 @@ t.test('errors keep their code', async (t) => {
     ...assets,
     chatTemplate: "{% if messages|length > 1 %}{{ raise_exception('No') }}{% endif %}",
   }
-  const pool = await TokenizerPool.create(strict, { numWorkers: 1, maxContextLen: 100 })
+  const pool = await TokenizerPool.create(strict, { numWorkers: 1, maxContextLen: 100, logger })
   t.teardown(() => pool.close())
   const message = { role: 'user' as const, content: 'x' }
   await t.rejects(pool.encodeChat([message, message], never), {
@@ -43,6 +48,20 @@ t.test('errors keep their code', async (t) => {
     code: 'invalid_template_input',
     message: /refused these messages: No$/,
   })
+})
+
+t.test('a fault in the thread is ours: a fixed sentence, and the reason in the log', async (t) => {
+  const logged: object[] = []
+  const logger = new RecordingLogger()
+  logger.error = (fields) => logged.push(fields)
+  const pool = await open(t, { logger })
+  const noText = Buffer.from('secret') as unknown as string
+  await t.rejects(pool.encodeText(noText, never), {
+    code: 'engine_failed',
+    message: 'The prompt could not be tokenized: a fault in this server.',
+  })
+  t.match(logged, [{ reason: /^TypeError: .*\n +at / }])
+  t.ok((await pool.encodeText('Hi', never)).length > 0)
 })
 
 t.test('arguments that nest a million deep are refused in the thread, which goes on', async (t) => {
@@ -73,6 +92,32 @@ t.test('a prompt that cannot fit is refused by its length alone, or by its token
   })
   t.equal((await pool.encodeText(text.slice(1), never)).length, 99, 'one less fits')
 })
+
+t.test(
+  'reasoning and arguments count towards the length where the template shows them',
+  async (t) => {
+    const long = 'a'.repeat(100_000)
+    const call = { id: 'i', name: 'f', arguments: long }
+    const turns = [
+      { role: 'assistant', content: 'x', reasoning: long },
+      { role: 'assistant', content: null, toolCalls: [call] },
+    ] as const
+    const chatTemplate =
+      '{% for m in messages %}{{ m.content }}{{ m.reasoning_content }}' +
+      '{% for c in m.tool_calls or [] %}{{ c.function.arguments }}{% endfor %}{% endfor %}'
+    const options = { numWorkers: 1, maxContextLen: 100, logger }
+    const pool = await TokenizerPool.create({ ...assets, chatTemplate }, options)
+    t.teardown(() => pool.close())
+    const plain = await open(t, { maxContextLen: 100 })
+    for (const turn of turns) {
+      await t.rejects(pool.encodeChat([turn], never), {
+        code: 'context_length_exceeded',
+        message: /and the prompt has 10000\d bytes/,
+      })
+      t.ok((await plain.encodeChat([turn], never)).length > 0, 'ChatML leaves both out')
+    }
+  },
+)
 
 t.test('a prompt over its time is refused, its thread replaced, the next one served', async (t) => {
   const pool = await open(t, { jobTimeoutMs: 40 })
@@ -134,8 +179,24 @@ t.test('closing ends what waits', async (t) => {
   await t.rejects(pool.encodeText('x', never), { code: 'shutting_down' })
 })
 
+t.test('a pool whose threads cannot be started any more says so', async (t) => {
+  const threads = new BreakableThreads()
+  t.teardown(() => threads.restore())
+  const pool = await open(t)
+  t.notOk(pool.isBroken)
+  await threads.break()
+  await until(() => pool.isBroken)
+  await t.rejects(pool.encodeText('Hello', never), {
+    code: 'engine_failed',
+    isFinal: true,
+  })
+  const closed = await TokenizerPool.create(assets, { numWorkers: 0, maxContextLen: 100, logger })
+  await closed.close()
+  t.notOk(closed.isBroken, 'closing is no failure')
+})
+
 t.test('a tokenizer or template that is refused stops the start', async (t) => {
-  const options = { numWorkers: 2, maxContextLen: 100 }
+  const options = { numWorkers: 2, maxContextLen: 100, logger }
   await t.rejects(TokenizerPool.create({ ...assets, chatTemplate: '{% if' }, options), {
     name: 'ModelFileError',
     message: /^tokenizer: chat_template: cannot be parsed/,

@@ -40,6 +40,16 @@ t.test('jobs are answered with ids or a refusal', async (t) => {
   })
 })
 
+t.test('an error that is no refusal is told as a fault', async (t) => {
+  const worker = start(assetsOf('smollm', readTemplate('llama3')))
+  t.teardown(() => worker.terminate())
+  await next(worker)
+  const job = { id: 9, kind: 'text', text: {} as unknown as string } as const
+  const reply = await ask(worker, job)
+  t.match(reply, { kind: 'failed', id: 9, reason: /TypeError/ })
+  t.notOk('message' in reply || 'code' in reply, 'nothing in it is for a client')
+})
+
 t.test('a thread that cannot use its assets says so and ends', async (t) => {
   const worker = start(assetsOf('smollm', '{% broken'))
   const [reply, [code]] = await Promise.all([next(worker), once(worker, 'exit')])

@@ -11,9 +11,10 @@ const flagsOf = (...words: string[]) => readCommandLine(serveCommand, words, {})
 
 t.test('flags become the configuration of the application', async (t) => {
   t.strictSame(toAppConfig(flagsOf()), defaultAppConfig)
-  const words = '--served-model-name a,b,c --model-check any --unknown-params reject'
+  const words = '--host box --served-model-name a,b,c --model-check any --unknown-params reject'
   const more = '--cors-origin https://x --expose-internal-state --default-max-tokens 9'
   t.match(toAppConfig(flagsOf(...words.split(' '), ...more.split(' '))), {
+    host: 'box',
     modelAliases: ['b', 'c'],
     modelCheck: 'any',
     unknownParams: 'reject',

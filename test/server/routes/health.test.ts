@@ -24,7 +24,10 @@ t.test('by the state of the engine', async (t) => {
     t.equal(answer.statusCode, ready, state)
     if (code !== undefined) {
       t.match(answer.json(), { error: { code, type: 'server_error', param: null } })
-      t.match(answer.headers['retry-after'], /^\d+$/)
+      if (state === 'failed') {
+        t.notOk(answer.headers['retry-after'], 'nothing here brings it back')
+        t.equal(answer.headers['x-should-retry'], 'false')
+      } else t.match(answer.headers['retry-after'], /^\d+$/)
     }
   }
 })
