@@ -75,11 +75,12 @@ async function findGgufFile(name: string): Promise<string> {
 async function run(modelPath: string): Promise<BenchResult> {
   const startMs = await measureStart()
   const peer = await Peer.start(modelPath, numThreads, isa)
+  const peerAlone = await Peer.start(modelPath, 1, isa)
   const flags = ['--model', modelPath, '--served-model-name', 'bench', '--expose-internal-state']
   flags.push('--threads', String(numThreads), '--kv-cache-bytes', `${kvCacheMiB}MiB`)
   const server = await KvasirServer.start(flags, { isa })
   try {
-    const rounds = await measureRounds(server, peer)
+    const rounds = await measureRounds(server, peer, peerAlone)
     const resident = await measureResident(server)
     return {
       date: new Date().toISOString(),
@@ -98,6 +99,7 @@ async function run(modelPath: string): Promise<BenchResult> {
     }
   } finally {
     peer.stop()
+    peerAlone.stop()
     await server.stop()
   }
 }
@@ -113,30 +115,34 @@ async function measureStart(): Promise<number> {
   return median(times)
 }
 
-async function measureRounds(server: KvasirServer, peer: Peer) {
+/** @param peerAlone llama.cpp with one thread, which is its better count on some machines. */
+async function measureRounds(server: KvasirServer, peer: Peer, peerAlone: Peer) {
   const decode = { ours: [] as number[], theirs: [] as number[] }
   const prefill = { ours: [] as number[], theirs: [] as number[] }
+  const decodeTheirsOneThread: number[] = []
   const streams: StreamsResult[] = concurrencies.map((numStreams) => ({ numStreams, rounds: [] }))
   for (let round = -1; round < numRounds; round += 1) {
     const theirs = await peer.measure(nextPrompt(8), numDecodeTokens)
     const ours = await stream(server, nextPrompt(8), numDecodeTokens)
+    const alone = await peerAlone.measure(nextPrompt(8), numDecodeTokens)
     const theirPrefill = await peer.measure(nextPrompt(numPrefillTokens), 1)
     const ourPrefill = await stream(server, nextPrompt(numPrefillTokens), 1)
     // The first round warms caches and clocks and is not counted.
     if (round < 0) continue
     decode.theirs.push(((numDecodeTokens - 1) / theirs.decodeMs) * 1000)
+    decodeTheirsOneThread.push(((numDecodeTokens - 1) / alone.decodeMs) * 1000)
     decode.ours.push(decodeRate(ours))
     prefill.theirs.push((numPrefillTokens / theirPrefill.prefillMs) * 1000)
     prefill.ours.push((numPrefillTokens / ourPrefill.arrivalsMs[0]!) * 1000)
     for (const entry of streams) entry.rounds.push(await measureStreams(server, entry.numStreams))
     process.stderr.write(
       `round ${round + 1}: decode ${decode.ours.at(-1)!.toFixed(0)} against ` +
-        `${decode.theirs.at(-1)!.toFixed(0)} tok/s, prefill ${prefill.ours.at(-1)!.toFixed(0)} ` +
+        `${decode.theirs.at(-1)!.toFixed(0)} (one thread ${decodeTheirsOneThread.at(-1)!.toFixed(0)}) tok/s, prefill ${prefill.ours.at(-1)!.toFixed(0)} ` +
         `against ${prefill.theirs.at(-1)!.toFixed(0)}, 8 streams ` +
         `${streams.at(-1)!.rounds.at(-1)!.tokensPerSecond.toFixed(0)}\n`,
     )
   }
-  return { decode, prefill, streams }
+  return { decode, decodeTheirsOneThread, prefill, streams }
 }
 
 function stream(server: KvasirServer, promptTokenIds: number[], maxTokens: number) {
