@@ -90,5 +90,6 @@ const { numPassed, numFailed, numSkipped, hasFailed } = runTap(selectTests(part)
 if (!isTidy)
   say('formatting, lint or types are not in order: see above, `npm run fix` repairs most of it')
 const numFailures = Math.max(numFailed + (isTidy ? 0 : 1), hasFailed ? 1 : 0)
-process.stdout.write(`${numPassed} passed, ${numFailures} failed, ${numSkipped} skipped\n`)
+// On a line of its own: tap leaves the cursor, and its codes, wherever it was.
+process.stdout.write(`\n${numPassed} passed, ${numFailures} failed, ${numSkipped} skipped\n`)
 process.exitCode = numFailures === 0 ? 0 : 1
