@@ -17,9 +17,6 @@ class KvCache {
   void* keys(int layer) const { return memory_.data() + 2 * layer * plane_bytes_; }
   void* values(int layer) const { return memory_.data() + (2 * layer + 1) * plane_bytes_; }
 
-  // Makes every block resident, so that no later step meets a page fault.
-  void touch() const { memory_.touch(); }
-
  private:
   kernels::DType type_;
   std::size_t plane_bytes_;  // K or V of one layer

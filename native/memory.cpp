@@ -1,7 +1,6 @@
 #include "native/memory.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -57,15 +56,6 @@ AnonymousMemory& AnonymousMemory::operator=(AnonymousMemory&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(num_bytes_, other.num_bytes_);
   return *this;
-}
-
-void AnonymousMemory::touch() const {
-  const auto page_bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  for (std::size_t offset = 0; offset < num_bytes_; offset += page_bytes) {
-    // A read of an untouched page would map the shared zero page; only a write makes it ours.
-    volatile std::byte* byte = data_ + offset;
-    *byte = *byte;
-  }
 }
 
 Arena::Arena(std::size_t num_bytes, const std::string& purpose) : memory_(num_bytes, purpose) {}

@@ -30,9 +30,6 @@ class AnonymousMemory {
   std::byte* data() const { return data_; }
   std::size_t num_bytes() const { return num_bytes_; }
 
-  // Makes every page resident without changing a byte.
-  void touch() const;
-
  private:
   std::byte* data_ = nullptr;
   std::size_t num_bytes_ = 0;

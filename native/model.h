@@ -41,9 +41,6 @@ class Model {
   // was computed, and the same batch is read again by the next call. Allocates nothing.
   void step(const StepSize& size);
 
-  // Makes the whole KV cache resident.
-  void touch_kv_cache() { kv_cache_.touch(); }
-
  private:
   const ModelSpec spec_;
   kernels::ThreadPool pool_;

@@ -281,11 +281,6 @@ Napi::Value call_fill_sampler_slot(Session& session, const Napi::CallbackInfo& i
   return info.Env().Undefined();
 }
 
-Napi::Value call_touch_kv_cache(Session& session, const Napi::CallbackInfo& info) {
-  session.idle_model("touchKvCache").touch_kv_cache();
-  return info.Env().Undefined();
-}
-
 Napi::Value call_close(Session& session, const Napi::CallbackInfo& info) {
   session.close();
   return info.Env().Undefined();
@@ -306,7 +301,6 @@ Napi::Value Session::make_object() {
   };
   set("step", call_step);
   set("fillSamplerSlot", call_fill_sampler_slot);
-  set("touchKvCache", call_touch_kv_cache);
   set("close", call_close);
   return object;
 }

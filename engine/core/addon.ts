@@ -53,8 +53,6 @@ export interface NativeModel {
    * preemption, for sequences with a penalty; nobody else's counts are read.
    */
   fillSamplerSlot(slot: number, tokenIds: Int32Array, numPromptTokens: number): void
-  /** Writes every KV block once, so that later steps meet no page faults (and RSS is honest). */
-  touchKvCache(): void
   close(): void
 }
 

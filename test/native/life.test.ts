@@ -35,7 +35,6 @@ t.test('while a step runs every other call is refused and the step is unharmed',
   const refused = { message: /a step is running; await it first/ }
   t.throws(() => model.step(...sizes), refused)
   t.throws(() => model.fillSamplerSlot(0, Int32Array.of(1), 1), refused)
-  t.throws(() => model.touchKvCache(), refused)
   t.throws(() => model.close(), refused)
   await running
   t.ok(views.sampledTokenIds[0]! >= 0)
@@ -49,7 +48,6 @@ t.test('a closed model refuses work, closes again, and its views stay readable',
   model.close()
   t.throws(() => model.step(...sizes), { message: /step: the model is closed/ })
   t.throws(() => model.fillSamplerSlot(0, Int32Array.of(1), 1), { message: /closed/ })
-  t.throws(() => model.touchKvCache(), { message: /closed/ })
   t.equal(views.queryStarts[1], 200)
   views.tokenIds.fill(1)
 })

@@ -54,8 +54,6 @@ export class FakeModel implements NativeModel {
     this.filledSlots.push({ slot, tokenIds: Array.from(tokenIds), numPromptTokens })
   }
 
-  touchKvCache(): void {}
-
   close(): void {
     this.isClosed = true
   }
