@@ -128,7 +128,7 @@ t.test('a prompt over its time is refused, its thread replaced, the next one ser
 })
 
 t.test('a prompt over its memory is refused, the next one served', async (t) => {
-  const pool = await open(t, { jobTimeoutMs: 60_000, maxWorkerHeapMb: 48, maxContextLen: 1e9 })
+  const pool = await open(t, { jobTimeoutMs: 60_000, maxWorkerHeapMb: 128, maxContextLen: 1e9 })
   const hard = pool.encodeText('7'.repeat(8_000_000), never)
   await t.rejects(hard, { code: 'invalid_prompt', message: /more memory/ })
   t.ok((await pool.encodeText('Hello', never)).length > 0)
