@@ -35,7 +35,8 @@ t.test('an operator is three files: contract, CPU version, test', async (t) => {
     if (!existsSync(`kernels/${stem}.cpp`)) continue
     t.ok(existsSync(`test/kernels/${stem}_test.cpp`), `test/kernels/${stem}_test.cpp is there`)
   }
-  for (const source of matching(/^kernels\/[a-z_0-9]+\.cu$/)) {
+  // What is fused for one device alone carries its name and has no twin on the other.
+  for (const source of matching(/^kernels\/(?!cuda_)[a-z_0-9]+\.cu$/)) {
     const stem = source.slice(0, -'.cu'.length)
     t.ok(existsSync(`${stem}.h`) && existsSync(`${stem}.cpp`), `${source} has its twin`)
   }
@@ -46,10 +47,11 @@ t.test('only two files know Node-API', async (t) => {
   t.strictSame(including.sort(), ['native/addon.cpp', 'native/model_handle.cpp'])
 })
 
-t.test('C++ files stay within 400 lines of 100 columns', async (t) => {
+t.test('C++ files stay within 400 lines of 100 columns, CUDA files within 600', async (t) => {
   for (const path of matching(/\.(cpp|h|cu|cuh)$/)) {
     const lines = read(path).split('\n')
-    t.ok(lines.length <= 401, `${path}: ${lines.length} lines`)
+    const maxLines = /\.cuh?$/.test(path) ? 600 : 400
+    t.ok(lines.length <= maxLines + 1, `${path}: ${lines.length} lines`)
     t.notOk(
       lines.find((line) => line.length > 100),
       `${path}: no line over 100 columns`,
@@ -62,7 +64,7 @@ t.test('no unfinished work is left in the code', async (t) => {
     `\\b(${['TO' + 'DO', 'FIX' + 'ME', 'XX' + 'X', 'HA' + 'CK'].join('|')})\\b`,
   )
   for (const path of matching(
-    /^(server|engine|scheduler|native|kernels|test|bench|scripts)\/.*\.(ts|mjs|cpp|h|cu)$/,
+    /^(server|engine|scheduler|native|kernels|test|bench|scripts)\/.*\.(ts|mjs|cpp|h|cuh?)$/,
   )) {
     t.notMatch(read(path), marker, path)
   }
