@@ -11,6 +11,7 @@
 
 #include "kernels/cpu_features.h"
 #include "native/cpu_count.h"
+#include "native/cuda.h"
 #include "native/model_handle.h"
 #include "native/model_spec.h"
 
@@ -25,15 +26,18 @@ constexpr std::uint32_t kMaxDimensions = 16;
 // A property of an object, with its path from the spec for the message ("config.numLayers").
 class Field {
  public:
-  Field(Napi::Value value, std::string path) : value_(value), path_(std::move(path)) {}
+  // The spec itself; `call` is the entry that was given it.
+  Field(const char* call, Napi::Value value) : Field(call, value, "") {}
 
   Field operator[](const char* name) const {
     if (!value_.IsObject()) refuse("an object");
-    return {value_.As<Napi::Object>().Get(name), path_.empty() ? name : path_ + "." + name};
+    const Napi::Value value = value_.As<Napi::Object>().Get(name);
+    return {call_, value, path_.empty() ? name : path_ + "." + name};
   }
 
   Field operator[](std::uint32_t index) const {
-    return {value_.As<Napi::Array>().Get(index), path_ + "[" + std::to_string(index) + "]"};
+    const Napi::Value value = value_.As<Napi::Array>().Get(index);
+    return {call_, value, path_ + "[" + std::to_string(index) + "]"};
   }
 
   std::uint32_t length(std::uint32_t max_length) const {
@@ -78,11 +82,16 @@ class Field {
   Napi::Env env() const { return value_.Env(); }
 
   [[noreturn]] void refuse(const std::string& expected) const {
-    throw Napi::TypeError::New(
-        value_.Env(), "loadModel: " + (path_.empty() ? "spec" : path_) + " must be " + expected);
+    const std::string name = path_.empty() ? "spec" : path_;
+    throw Napi::TypeError::New(value_.Env(),
+                               std::string(call_) + ": " + name + " must be " + expected);
   }
 
  private:
+  Field(const char* call, Napi::Value value, std::string path)
+      : call_(call), value_(value), path_(std::move(path)) {}
+
+  const char* call_;
   Napi::Value value_;
   std::string path_;
 };
@@ -109,6 +118,28 @@ kernels::DType read_kv_cache_type(const Field& field) {
   if (name == "float16") return kernels::DType::kF16;
   if (name == "float32") return kernels::DType::kF32;
   field.refuse("float16 or float32");
+}
+
+Device read_device(const Field& field) {
+  const std::string name = field.text();
+  if (name == "cpu") return Device::kCpu;
+  if (name == "cuda") return Device::kCuda;
+  field.refuse("cpu or cuda");
+}
+
+kernels::DType read_dtype(const Field& field) {
+  const std::string name = field.text();
+  if (name == "float32") return kernels::DType::kF32;
+  if (name == "float16") return kernels::DType::kF16;
+  if (name == "bfloat16") return kernels::DType::kBF16;
+  field.refuse("float32, float16 or bfloat16");
+}
+
+Numerics read_numerics(const Field& field) {
+  const std::string name = field.text();
+  if (name == "reference") return Numerics::kReference;
+  if (name == "fast") return Numerics::kFast;
+  field.refuse("reference or fast");
 }
 
 std::optional<RopeScaling> read_rope_scaling(const Field& field) {
@@ -170,6 +201,11 @@ ModelSpec read_spec(const Field& field) {
     const Napi::HandleScope scope(field.env());
     spec.tensors.push_back(read_tensor(tensors[i]));
   }
+  spec.device = read_device(field["device"]);
+  spec.dtype = read_dtype(field["dtype"]);
+  spec.numerics = read_numerics(field["numerics"]);
+  spec.is_batch_invariant = field["isBatchInvariant"].boolean();
+  spec.use_graphs = field["useGraphs"].boolean();
   spec.num_threads = field["numThreads"].integer();
   spec.kv_cache_type = read_kv_cache_type(field["kvCacheType"]);
   spec.limits.num_blocks = field["numBlocks"].integer();
@@ -189,13 +225,75 @@ Napi::Value call_load_model(const Napi::CallbackInfo& info) {
     if (!info[1].IsFunction()) {
       throw Napi::TypeError::New(env, "loadModel: onProgress must be a function");
     }
-    return load_model(env, read_spec(Field(info[0], "")), info[1].As<Napi::Function>());
+    return start_loading(env, read_spec(Field("loadModel", info[0])), info[1].As<Napi::Function>());
   } catch (const Napi::Error& error) {
     deferred.Reject(error.Value());
   } catch (const std::exception& error) {
     deferred.Reject(Napi::Error::New(env, error.what()).Value());
   }
   return deferred.Promise();
+}
+
+// Bytes; a double holds whole numbers up to 2^53.
+Napi::Value number_of(Napi::Env env, std::uint64_t bytes) {
+  return Napi::Number::New(env, static_cast<double>(bytes));
+}
+
+Napi::Value call_memory_needs(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  try {
+    ModelSpec spec = read_spec(Field("memoryNeeds", info[0]));
+    CHECK(spec.device == Device::kCuda,
+          "memoryNeeds: device is cpu; what a model needs is asked for cuda alone");
+    // Asked in order to choose it: whatever stands there is not looked at.
+    spec.limits.num_blocks = 1;
+    check_model_spec(spec);
+    const MemoryUse use = cuda_memory_needs(spec);
+    Napi::Object needs = Napi::Object::New(env);
+    needs.Set("weights", number_of(env, use.weights));
+    needs.Set("workspace", number_of(env, use.workspace));
+    needs.Set("sampler", number_of(env, use.sampler));
+    return needs;
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(env, error.what());
+  }
+}
+
+Napi::Value version_or_null(Napi::Env env, const std::optional<int>& version) {
+  return version ? Napi::Number::New(env, *version) : env.Null();
+}
+
+Napi::Object make_device(Napi::Env env, const CudaDevice& found) {
+  Napi::Object device = Napi::Object::New(env);
+  device.Set("index", found.index);
+  device.Set("name", found.name);
+  device.Set("computeCapability", found.compute_capability);
+  device.Set("totalBytes", number_of(env, found.total_bytes));
+  device.Set("freeBytes", number_of(env, found.free_bytes));
+  device.Set("numMultiprocessors", found.num_multiprocessors);
+  return device;
+}
+
+Napi::Value call_cuda_status(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  try {
+    const CudaStatus found = cuda_status();
+    Napi::Object status = Napi::Object::New(env);
+    status.Set("isBuilt", found.is_built);
+    status.Set("driverVersion", version_or_null(env, found.driver_version));
+    status.Set("runtimeVersion", version_or_null(env, found.runtime_version));
+    status.Set("fault", found.fault.empty() ? env.Null() : Napi::String::New(env, found.fault));
+    Napi::Array devices = Napi::Array::New(env);
+    for (const CudaDevice& device : found.devices) {
+      devices[devices.Length()] = make_device(env, device);
+    }
+    status.Set("devices", devices);
+    return status;
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(env, error.what());
+  }
 }
 
 Napi::Value call_cpu_features(const Napi::CallbackInfo& info) {
@@ -220,6 +318,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("cpuFeatures", Napi::Function::New(env, call_cpu_features, "cpuFeatures"));
   exports.Set("defaultNumThreads",
               Napi::Function::New(env, call_default_num_threads, "defaultNumThreads"));
+  exports.Set("cudaStatus", Napi::Function::New(env, call_cuda_status, "cudaStatus"));
+  exports.Set("memoryNeeds", Napi::Function::New(env, call_memory_needs, "memoryNeeds"));
   exports.Set("loadModel", Napi::Function::New(env, call_load_model, "loadModel"));
   return exports;
 }

@@ -50,14 +50,18 @@ class Session : public std::enable_shared_from_this<Session> {
   Napi::Value load(ModelSpec spec, Napi::Function on_progress) {
     on_progress_ = Napi::Persistent(on_progress);
     auto work = [this, spec = std::make_shared<ModelSpec>(std::move(spec))] {
-      model_ = std::make_unique<Model>(*spec, [this](std::uint64_t n) { report(n); });
+      model_ = load_model(*spec, [this](std::uint64_t n) { report(n); });
     };
     return start(std::move(work), &loaded_);
   }
 
   Napi::Value step(const StepSize& size) {
     check_idle("step");
-    return start([this, size] { model_->step(size); }, &stepped_);
+    const auto work = [this, size] {
+      model_->start_step(size);
+      model_->finish_step();
+    };
+    return start(work, &stepped_);
   }
 
   // The model, for calls that must not meet a running step.
@@ -276,8 +280,8 @@ Napi::Value call_fill_sampler_slot(Session& session, const Napi::CallbackInfo& i
     throw Napi::RangeError::New(info.Env(), "fillSamplerSlot: tokenIds has over 2^31 - 1 tokens");
   }
   session.idle_model("fillSamplerSlot")
-      .sampler_slots()
-      .fill(slot, token_ids.Data(), static_cast<int>(token_ids.ElementLength()), num_prompt_tokens);
+      .fill_sampler_slot(slot, token_ids.Data(), static_cast<int>(token_ids.ElementLength()),
+                         num_prompt_tokens);
   return info.Env().Undefined();
 }
 
@@ -307,7 +311,7 @@ Napi::Value Session::make_object() {
 
 }  // namespace
 
-Napi::Value load_model(Napi::Env env, ModelSpec spec, Napi::Function on_progress) {
+Napi::Value start_loading(Napi::Env env, ModelSpec spec, Napi::Function on_progress) {
   return std::make_shared<Session>(env)->load(std::move(spec), on_progress);
 }
 

@@ -14,6 +14,6 @@ namespace kvasir {
 
 // Starts loading on a thread of the model's own; returns a promise of the model's object.
 // `on_progress` is called with the bytes done, at most 50 times a second and once at the end.
-Napi::Value load_model(Napi::Env env, ModelSpec spec, Napi::Function on_progress);
+Napi::Value start_loading(Napi::Env env, ModelSpec spec, Napi::Function on_progress);
 
 }  // namespace kvasir

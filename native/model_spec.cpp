@@ -90,6 +90,10 @@ void check_model_spec(const ModelSpec& spec) {
   check_range("numThreads", spec.num_threads, 1, kMaxThreads);
   CHECK(spec.kv_cache_type == kernels::DType::kF16 || spec.kv_cache_type == kernels::DType::kF32,
         "kvCacheType must be float16 or float32");
+  CHECK(spec.dtype == kernels::DType::kF32 || spec.dtype == kernels::DType::kF16 ||
+            spec.dtype == kernels::DType::kBF16,
+        std::string("dtype is ") + kernels::name_of(spec.dtype) +
+            "; it must be float32, float16 or bfloat16");
   for (const TensorRef& tensor : spec.tensors) check_tensor_ref(tensor, spec.files);
 }
 

@@ -13,6 +13,11 @@ namespace kvasir {
 
 enum class Architecture { kLlama, kQwen2, kQwen3 };
 
+enum class Device { kCpu, kCuda };
+
+// Whether sums are taken in the order that the references take, or in the fastest one.
+enum class Numerics { kReference, kFast };
+
 struct RopeScaling {
   float factor;
   float low_frequency_factor;
@@ -70,8 +75,15 @@ struct ModelSpec {
   std::vector<FileSpec> files;
   std::vector<TensorRef> tensors;
   StepLimits limits;
-  int num_threads;
-  kernels::DType kv_cache_type;  // kF16 or kF32
+  Device device;
+  int num_threads;               // on the CPU
+  kernels::DType kv_cache_type;  // on the CPU: kF16 or kF32
+
+  // On CUDA.
+  kernels::DType dtype;  // of weights, activations and KV cache: kF32, kF16 or kBF16
+  Numerics numerics;
+  bool is_batch_invariant;  // a sequence's ids do not depend on what it was batched with
+  bool use_graphs;          // decode batches run as CUDA graphs
 };
 
 // Tokens of one sequence that model, block table and pool can all hold.

@@ -18,6 +18,22 @@ std::size_t slot_bytes(int vocab_size) {
 
 }  // namespace
 
+void check_slot_fill(int slot, const std::int32_t* token_ids, int num_tokens, int num_prompt_tokens,
+                     int num_slots, int vocab_size) {
+  CHECK(slot >= 0 && slot < num_slots, "fillSamplerSlot: slot is " + std::to_string(slot) +
+                                           "; there are " + std::to_string(num_slots) +
+                                           " slots, counted from 0");
+  CHECK(num_prompt_tokens >= 0 && num_prompt_tokens <= num_tokens,
+        "fillSamplerSlot: numPromptTokens is " + std::to_string(num_prompt_tokens) +
+            "; there are " + std::to_string(num_tokens) + " tokens");
+  for (int i = 0; i < num_tokens; ++i) {
+    CHECK(token_ids[i] >= 0 && token_ids[i] < vocab_size,
+          "fillSamplerSlot: tokenIds[" + std::to_string(i) + "] is " +
+              std::to_string(token_ids[i]) + "; the vocabulary has " + std::to_string(vocab_size) +
+              " tokens");
+  }
+}
+
 SamplerSlots::SamplerSlots(int num_slots, int vocab_size)
     : vocab_size_(vocab_size),
       arena_(static_cast<std::size_t>(num_slots) * slot_bytes(vocab_size), "sampler slots"),
@@ -30,19 +46,7 @@ SamplerSlots::SamplerSlots(int num_slots, int vocab_size)
 
 void SamplerSlots::fill(int slot, const std::int32_t* token_ids, int num_tokens,
                         int num_prompt_tokens) {
-  CHECK(slot >= 0 && slot < num_slots(), "fillSamplerSlot: slot is " + std::to_string(slot) +
-                                             "; there are " + std::to_string(num_slots()) +
-                                             " slots, counted from 0");
-  CHECK(num_prompt_tokens >= 0 && num_prompt_tokens <= num_tokens,
-        "fillSamplerSlot: numPromptTokens is " + std::to_string(num_prompt_tokens) +
-            "; there are " + std::to_string(num_tokens) + " tokens");
-  for (int i = 0; i < num_tokens; ++i) {
-    CHECK(token_ids[i] >= 0 && token_ids[i] < vocab_size_,
-          "fillSamplerSlot: tokenIds[" + std::to_string(i) + "] is " +
-              std::to_string(token_ids[i]) + "; the vocabulary has " + std::to_string(vocab_size_) +
-              " tokens");
-  }
-
+  check_slot_fill(slot, token_ids, num_tokens, num_prompt_tokens, num_slots(), vocab_size_);
   const kernels::SamplerSlot& target = slots_[static_cast<std::size_t>(slot)];
   std::fill_n(target.output_counts, vocab_size_, std::uint16_t{0});
   std::fill_n(target.prompt_bits, num_bit_words(vocab_size_), std::uint32_t{0});

@@ -11,6 +11,11 @@
 
 namespace kvasir {
 
+// Throws kernels::Error that names the argument, its value and the limit unless a slot may be
+// filled with these tokens.
+void check_slot_fill(int slot, const std::int32_t* token_ids, int num_tokens, int num_prompt_tokens,
+                     int num_slots, int vocab_size);
+
 class SamplerSlots {
  public:
   SamplerSlots(int num_slots, int vocab_size);

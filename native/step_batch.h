@@ -20,7 +20,7 @@ struct StepSize {
 
 struct StepBatch {
   // By token, max_tokens_per_step.
-  std::int32_t* token_ids;
+  std::int32_t* token_ids;  // or -1 - r: what row r of the step before sampled
   std::int32_t* positions;
   std::int32_t* slot_mapping;
 
@@ -45,6 +45,10 @@ struct StepBatch {
   std::int32_t* bias_starts;     // max_sequences + 1
   std::int32_t* bias_token_ids;  // max_adjustments
   float* bias_values;            // max_adjustments
+
+  // Whole KV blocks that are copied, in all layers, before the forward pass.
+  std::int32_t* block_copies;      // [max_sequences, 2]: source, destination
+  std::int32_t* num_block_copies;  // [1]
 
   // Results, by sequence.
   std::int32_t* sampled_token_ids;
@@ -78,6 +82,8 @@ void visit_views(StepBatch& batch, const StepLimits& limits, Visit&& visit) {
   visit("biasStarts", batch.bias_starts, num_sequences + 1);
   visit("biasTokenIds", batch.bias_token_ids, num_adjustments);
   visit("biasValues", batch.bias_values, num_adjustments);
+  visit("blockCopies", batch.block_copies, 2 * num_sequences);
+  visit("numBlockCopies", batch.num_block_copies, 1);
   visit("sampledTokenIds", batch.sampled_token_ids, num_sequences);
 }
 

@@ -58,8 +58,21 @@ void read_sequence(const StepBatch& shared, int s, const StepChecks& checks, Ste
   }
 }
 
+// An id of the vocabulary, or -1 - r for a row r that the step before sampled.
+void check_token_id(int t, int token_id, const PreviousStep& previous, int vocab_size) {
+  if (token_id >= 0) return check_value("tokenIds", t, token_id, 0, vocab_size - 1);
+  const std::int64_t row = -1 - static_cast<std::int64_t>(token_id);
+  if (row >= previous.num_sequences || previous.sample_rows[row] == 0) {
+    refuse("tokenIds", t, token_id,
+           range(0, vocab_size - 1) +
+               ", or -1 - r for a row r that the step before sampled (it had " +
+               std::to_string(previous.num_sequences) + " rows)");
+  }
+}
+
 // New tokens stand at the end of the context, each in the slot its position has in the block table.
-void check_tokens(const StepBatch& step, int s, const StepChecks& checks) {
+void check_tokens(const StepBatch& step, int s, const PreviousStep& previous,
+                  const StepChecks& checks) {
   const int block_size = checks.limits.block_size;
   const std::int64_t row = static_cast<std::int64_t>(s) * checks.limits.max_blocks_per_sequence;
   const int num_new_tokens = step.query_starts[s + 1] - step.query_starts[s];
@@ -68,7 +81,7 @@ void check_tokens(const StepBatch& step, int s, const StepChecks& checks) {
     const int position = step.context_lens[s] - num_new_tokens + i;
     const int block = step.block_tables[row + position / block_size];
     const int slot = block * block_size + position % block_size;
-    check_value("tokenIds", t, step.token_ids[t], 0, checks.vocab_size - 1);
+    check_token_id(t, step.token_ids[t], previous, checks.vocab_size);
     check_value("positions", t, step.positions[t], position, position);
     check_value("slotMapping", t, step.slot_mapping[t], slot, slot);
   }
@@ -97,6 +110,24 @@ void read_adjustments(const StepBatch& shared, int num_sequences, const StepChec
   std::copy_n(shared.bias_values, step.bias_starts[num_sequences], step.bias_values);
 }
 
+// Copies run at the same time: a block may be read by several, but one that is written by a copy
+// must not take part in another.
+void read_block_copies(const StepBatch& shared, const StepChecks& checks, StepBatch& step) {
+  const int num_copies = *step.num_block_copies = *shared.num_block_copies;
+  check_value("numBlockCopies", 0, num_copies, 0, checks.limits.max_sequences);
+  std::copy_n(shared.block_copies, 2 * num_copies, step.block_copies);
+  for (int i = 0; i < 2 * num_copies; ++i) {
+    check_value("blockCopies", i, step.block_copies[i], 0, checks.limits.num_blocks - 1);
+  }
+  for (int i = 1; i < 2 * num_copies; i += 2) {
+    for (int j = 0; j < 2 * num_copies; ++j) {
+      if (i != j && step.block_copies[i] == step.block_copies[j]) {
+        refuse("blockCopies", i, step.block_copies[i], "the destination of one copy only");
+      }
+    }
+  }
+}
+
 bool is_within(float value, float low, float high) { return value >= low && value <= high; }
 
 }  // namespace
@@ -107,8 +138,8 @@ void check_step_size(const StepSize& size, const StepLimits& limits) {
   check_size("numDecodes", size.num_decodes, 0, size.num_sequences);
 }
 
-void read_step(const StepBatch& shared, const StepSize& size, const StepChecks& checks,
-               StepBatch& step) {
+void read_step(const StepBatch& shared, const StepSize& size, const PreviousStep& previous,
+               const StepChecks& checks, StepBatch& step) {
   check_step_size(size, checks.limits);
   const int n = size.num_sequences;
   std::copy_n(shared.token_ids, size.num_tokens, step.token_ids);
@@ -131,10 +162,11 @@ void read_step(const StepBatch& shared, const StepSize& size, const StepChecks& 
   read_query_starts(shared, size, step);
   for (int s = 0; s < n; ++s) {
     read_sequence(shared, s, checks, step);
-    check_tokens(step, s, checks);
+    check_tokens(step, s, previous, checks);
   }
   check_distinct_slots(step, n);
   read_adjustments(shared, n, checks, step);
+  read_block_copies(shared, checks, step);
 }
 
 bool has_sound_sampling(const StepBatch& step, int s) {

@@ -7,6 +7,13 @@ export interface Addon {
   cpuFeatures(): CpuFeatures
   /** Threads the pool takes by default: physical cores the process may use. */
   defaultNumThreads(): number
+  /** What CUDA finds on this machine. Never throws: what is wrong is `fault`. */
+  cudaStatus(): CudaStatus
+  /**
+   * Bytes that a model takes on its device beside the KV cache; spec.numBlocks is not read. For
+   * device 'cuda' alone: there the pool gets what is left. Throws as loadModel rejects.
+   */
+  memoryNeeds(spec: NativeModelSpec): MemoryNeeds
   /**
    * Maps the files, repacks every weight, takes all memory. Rejects with an Error that names the
    * tensor, the value and the limit. `onProgress` gets bytes done, at most 50 times a second.
@@ -20,13 +27,50 @@ export interface CpuFeatures {
   readonly names: readonly string[]
 }
 
+export interface CudaStatus {
+  /** Whether the addon was built with CUDA. */
+  readonly isBuilt: boolean
+  /** For example 13000; null without a driver. */
+  readonly driverVersion: number | null
+  readonly runtimeVersion: number | null
+  /** Why no GPU can be used, a sentence; null if one can. */
+  readonly fault: string | null
+  readonly devices: readonly CudaDevice[]
+}
+
+export interface CudaDevice {
+  readonly index: number
+  readonly name: string
+  /** 89 for 8.9. */
+  readonly computeCapability: number
+  readonly totalBytes: number
+  readonly freeBytes: number
+  readonly numMultiprocessors: number
+}
+
+export interface MemoryNeeds {
+  readonly weights: number
+  readonly workspace: number
+  readonly sampler: number
+}
+
+/** What weights, activations and cache are on a GPU. */
+export type Dtype = 'float32' | 'float16' | 'bfloat16'
+
 export interface NativeModelSpec {
+  readonly device: 'cpu' | 'cuda'
+  /** The four fields for CUDA are ignored on the CPU. */
+  readonly dtype: Dtype
+  readonly numerics: 'reference' | 'fast'
+  readonly isBatchInvariant: boolean
+  readonly useGraphs: boolean
   readonly config: ModelConfig
   readonly files: readonly { readonly path: string; readonly byteLength: number }[]
   readonly tensors: readonly TensorRef[]
   readonly numThreads: number
   readonly numBlocks: number
   readonly blockSize: number
+  /** On the CPU. */
   readonly kvCacheType: 'float16' | 'float32'
   readonly maxTokensPerStep: number
   readonly maxSequences: number
@@ -35,9 +79,15 @@ export interface NativeModelSpec {
   readonly maxAdjustments: number
 }
 
-/** A loaded model. Calls other than `step` must not be made while a step runs. */
+/**
+ * A loaded model. Two steps may be in flight: `step` may be called again before the promise of the
+ * last call has settled, and promises settle in order.
+ */
 export interface NativeModel {
-  /** Two batches that alternate: step n reads stepBatches[n % 2], counted from 0. */
+  /**
+   * Two batches that alternate: step n reads stepBatches[n % 2], counted from 0, which may be written
+   * once step n - 2 has settled.
+   */
   readonly stepBatches: readonly [StepBatchViews, StepBatchViews]
   /** Bytes by purpose: weights, kvCache, workspace, sampler. */
   readonly memory: Readonly<Record<'weights' | 'kvCache' | 'workspace' | 'sampler', number>>
@@ -50,7 +100,8 @@ export interface NativeModel {
   /**
    * Sets the token counts the penalties read: which ids the prompt holds, how often the output
    * has each. tokenIds[0, numPromptTokens) is the prompt. Called at admission and after
-   * preemption, for sequences with a penalty; nobody else's counts are read.
+   * preemption, for sequences with a penalty; nobody else's counts are read. The ids are copied; it
+   * takes effect before the next step called, and no step in flight may use the slot.
    */
   fillSamplerSlot(slot: number, tokenIds: Int32Array, numPromptTokens: number): void
   close(): void
@@ -61,7 +112,7 @@ export interface NativeModel {
  * A result of NaN logits is sampledTokenIds[i] = -1: that sequence fails, alone.
  */
 export interface StepBatchViews {
-  // per token, maxTokensPerStep
+  // per token, maxTokensPerStep; a token id of -1 - r is what the step before samples in row r
   readonly tokenIds: Int32Array
   readonly positions: Int32Array
   readonly slotMapping: Int32Array
@@ -85,6 +136,10 @@ export interface StepBatchViews {
   readonly biasStarts: Int32Array
   readonly biasTokenIds: Int32Array
   readonly biasValues: Float32Array
+  /** Whole KV blocks copied before anything else, in pairs: source, destination. 2 x maxSequences. */
+  readonly blockCopies: Int32Array
+  /** Pairs in blockCopies; length 1. */
+  readonly numBlockCopies: Int32Array
   // results, per sequence; 0 where sampleRows is 0
   readonly sampledTokenIds: Int32Array
 }

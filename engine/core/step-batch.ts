@@ -53,6 +53,7 @@ export function packStepBatch(
     }
     numTokens += sequence.numScheduledTokens
   }
+  views.numBlockCopies[0] = 0
   views.queryStarts[sequences.length] = numTokens
   views.biasStarts[sequences.length] = adjustments.length
 }

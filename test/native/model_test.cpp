@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "native/sampler_slots.h"
 #include "test/kernels/tap.h"
 
 namespace {
@@ -61,6 +62,7 @@ class TinyModelFile {
     spec.limits = {kMaxBlocks * 4, 16, 32, 4, kMaxBlocks, 8};
     spec.num_threads = 2;
     spec.kv_cache_type = kernels::DType::kF16;
+    spec.dtype = kernels::DType::kF32;
     return spec;
   }
 
@@ -108,16 +110,18 @@ kvasir::StepSize pack(kvasir::StepBatch& batch, int num_sequences, int num_compu
     }
   }
   batch.query_starts[num_sequences] = t;
+  *batch.num_block_copies = 0;
   return {num_sequences, t, length - num_computed == 1 ? num_sequences : 0};
 }
 
 // The tokens that a model picks for `num_sequences` prompts of 8, then for 20 more positions.
 std::vector<int> run(const kvasir::ModelSpec& spec, int num_sequences) {
-  kvasir::Model model(spec, [](std::uint64_t) {});
+  const auto model = kvasir::load_model(spec, [](std::uint64_t) {});
   std::vector<int> picked;
   for (int step = 0; step < 21; ++step) {
-    kvasir::StepBatch& batch = model.step_batches()->batch(step % 2);
-    model.step(pack(batch, num_sequences, step == 0 ? 0 : 7 + step, 8 + step));
+    kvasir::StepBatch& batch = model->step_batches()->batch(step % 2);
+    model->start_step(pack(batch, num_sequences, step == 0 ? 0 : 7 + step, 8 + step));
+    model->finish_step();
     picked.push_back(batch.sampled_token_ids[0]);
   }
   return picked;
@@ -134,9 +138,9 @@ void test_batch_is_solo(tap::Report& report, const kvasir::ModelSpec& spec) {
 // TypeScript must not write into a batch whose step runs; if it does, nothing worse than a wrong
 // token or an Error may follow, because kernels read a checked copy.
 void test_scribbling(tap::Report& report, const kvasir::ModelSpec& spec) {
-  kvasir::Model model(spec, [](std::uint64_t) {});
+  const auto model = kvasir::load_model(spec, [](std::uint64_t) {});
   std::atomic<bool> is_done{false};
-  std::thread scribbler([&, batches = model.step_batches()] {
+  std::thread scribbler([&, batches = model->step_batches()] {
     std::mt19937 random(3);
     auto* const words = reinterpret_cast<std::atomic<std::uint32_t>*>(batches->data());
     const std::size_t num_words = batches->num_bytes() / sizeof(std::uint32_t);
@@ -149,9 +153,10 @@ void test_scribbling(tap::Report& report, const kvasir::ModelSpec& spec) {
   int num_refused = 0;
   for (int i = 0; i < 2000; ++i) {
     kvasir::StepSize size{};
-    for (int b = 0; b < 2; ++b) size = pack(model.step_batches()->batch(b), 4, 0, 8);
+    for (int b = 0; b < 2; ++b) size = pack(model->step_batches()->batch(b), 4, 0, 8);
     try {
-      model.step(size);
+      model->start_step(size);
+      model->finish_step();
     } catch (const kernels::Error&) {
       ++num_refused;
     }

@@ -32,11 +32,12 @@ type Spoil = (views: StepBatchViews) => void
 const big = 2 ** 31 - 1
 const spoiled: [string, Spoil, RegExp][] = [
   [
-    'a token id below 0',
-    (v) => (v.tokenIds[3] = -1),
-    /tokenIds\[3\] is -1; it must be from 0 to 130/,
+    'a row that the step before did not have',
+    (v) => (v.tokenIds[3] = -2),
+    /tokenIds\[3\] is -2; it must be from 0 to 130, or -1 - r .*it had 1 rows/,
   ],
   ['a token id beyond the vocabulary', (v) => (v.tokenIds[0] = vocabSize), /tokenIds\[0\] is 131/],
+  ['the smallest token id', (v) => (v.tokenIds[37] = -big - 1), /tokenIds\[37\] is -2147483648/],
   ['the largest token id', (v) => (v.tokenIds[37] = big), /tokenIds\[37\]/],
   [
     'a position before its own',
@@ -73,8 +74,20 @@ const spoiled: [string, Spoil, RegExp][] = [
   ['a row that samples twice', (v) => (v.sampleRows[0] = 2), /sampleRows\[0\] is 2/],
   ['bias starts that do not begin at 0', (v) => (v.biasStarts[0] = 1), /biasStarts\[0\]/],
   ['bias starts that fall', (v) => v.biasStarts.set([0, 4, 3, 3]), /biasStarts\[2\] is 3/],
+  ['copies below none', (v) => (v.numBlockCopies[0] = -1), /numBlockCopies\[0\] is -1/],
+  ['more copies than there is room', (v) => (v.numBlockCopies[0] = 25), /is 25.*0 to 24/],
+  ['a copy from beyond the pool', (v) => setCopies(v, 128, 1), /blockCopies\[0\] is 128/],
+  ['a copy to below the pool', (v) => setCopies(v, 1, -1), /blockCopies\[1\] is -1/],
+  ['a copy onto itself', (v) => setCopies(v, 5, 5), /blockCopies\[1\] is 5.*one copy only/],
+  ['two copies into one block', (v) => setCopies(v, 1, 3, 2, 3), /blockCopies\[1\] is 3/],
+  ['a copy of a copy', (v) => setCopies(v, 1, 3, 3, 4), /blockCopies\[1\] is 3/],
   ['more adjustments than there is room', (v) => (v.biasStarts[3] = 257), /biasStarts\[3\] is 257/],
 ]
+
+function setCopies(views: StepBatchViews, ...pairs: number[]): void {
+  views.blockCopies.set(pairs)
+  views.numBlockCopies[0] = pairs.length / 2
+}
 
 t.test('a step with a value out of range is refused, and nothing is computed', async (t) => {
   for (const [name, spoil, message] of spoiled) {

@@ -3,6 +3,7 @@ import { packStepBatch } from '../../engine/core/step-batch.js'
 import type { Submission } from '../../engine/frames-to-core.js'
 import type { ModelDescription } from '../../engine/model/model-description.js'
 import { Scheduler, type SchedulerLimits } from '../../scheduler/scheduler.js'
+import { cpuNative } from './device-defaults.js'
 
 /** What a test asks for; sampling is greedy unless it says otherwise. */
 export interface Job {
@@ -42,6 +43,7 @@ export class InProcessCore {
     const maxContextLen = Math.min(weights.config.maxContextLen, 2048)
     const model = await loadAddon().loadModel(
       {
+        ...cpuNative,
         config: weights.config,
         files: weights.files,
         tensors: weights.tensors,

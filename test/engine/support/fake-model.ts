@@ -137,6 +137,8 @@ export function makeViews(options: FakeModelOptions): StepBatchViews {
     biasStarts: ints(maxSequences + 1),
     biasTokenIds: ints(maxAdjustments),
     biasValues: floats(maxAdjustments),
+    blockCopies: ints(2 * maxSequences),
+    numBlockCopies: ints(1),
     sampledTokenIds: ints(maxSequences),
   }
 }

@@ -98,6 +98,7 @@ export class Runner {
       views.biasStarts[s + 1] = numBiases
     }
     views.queryStarts[scheduled.length] = numTokens
+    views.numBlockCopies[0] = 0
     const numDecodes = scheduled.findIndex(({ numNewTokens }) => numNewTokens > 1)
     return [scheduled.length, numTokens, numDecodes === -1 ? scheduled.length : numDecodes]
   }

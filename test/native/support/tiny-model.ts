@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { NativeModelSpec } from '../../../engine/core/addon.js'
 import type { ModelConfig, TensorRef, WeightType } from '../../../engine/model/model-description.js'
 import type { ReferenceModel } from '../../reference/forward.js'
+import { cpuNative } from '../../support/device-defaults.js'
 
 export interface TinyModel extends ReferenceModel {
   readonly spec: NativeModelSpec
@@ -84,6 +85,7 @@ function makeSpec(
   changes: Partial<NativeModelSpec> = {},
 ): NativeModelSpec {
   return {
+    ...cpuNative,
     config: full,
     files: [{ path, byteLength }],
     tensors,
