@@ -1,9 +1,7 @@
 import { serverOverloaded, tooManyQueuedTokens } from './errors.js'
 
 export interface AdmissionLimits {
-  /** Requests that are not finished, whatever they are doing. */
-  readonly maxRequests: number
-  /** How many of those are more than can run at once: the queue that a client is told of. */
+  /** Requests inside beyond those that can run at once: the queue that a client is told of. */
   readonly maxQueuedRequests: number
   /** Prompt tokens of requests that have not got their first token. */
   readonly maxQueuedTokens: number
@@ -21,6 +19,8 @@ export interface Ticket {
  */
 export class Admission {
   readonly #limits: AdmissionLimits
+  /** Requests that the core can run at once; it says so when it is ready. */
+  maxRunning = 0
   #numRequests = 0
   #numQueuedTokens = 0
   #onEmpty: (() => void)[] = []
@@ -35,10 +35,9 @@ export class Admission {
 
   /** Throws server_overloaded when there is no room. */
   enter(): Ticket {
-    const { maxRequests, maxQueuedRequests, maxQueuedTokens } = this.#limits
-    if (this.#numRequests >= maxRequests) {
-      const numQueued = this.#numRequests - (maxRequests - maxQueuedRequests)
-      throw serverOverloaded(numQueued, maxQueuedRequests)
+    const { maxQueuedRequests, maxQueuedTokens } = this.#limits
+    if (this.#numRequests >= this.maxRunning + maxQueuedRequests) {
+      throw serverOverloaded(this.#numRequests - this.maxRunning, maxQueuedRequests)
     }
     if (this.#numQueuedTokens >= maxQueuedTokens) {
       throw tooManyQueuedTokens(this.#numQueuedTokens, maxQueuedTokens)

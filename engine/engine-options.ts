@@ -1,3 +1,4 @@
+import type { DeviceRequest, DtypeRequest } from './frames-to-core.js'
 import type { Engine } from './generate-request.js'
 import type { Logger } from './logger.js'
 import type { AdvisedSampling } from './model/catalog.js'
@@ -11,12 +12,25 @@ export interface EngineOptions {
   readonly servedModelName?: string
   /** Physical cores by default. */
   readonly numThreads?: number
+  /** `auto` takes a GPU where there is one that can be used. */
+  readonly device: DeviceRequest
+  /** On a GPU. `auto` keeps 16-bit weights as they are and makes others bfloat16. */
+  readonly dtype: DtypeRequest
+  /** On a GPU: whether it rounds where PyTorch does, or less often. */
+  readonly numerics: 'reference' | 'fast'
+  /** On a GPU: whether an answer's bits are independent of what else runs. */
+  readonly isBatchInvariant: boolean
+  readonly useGraphs: boolean
+  /** Share of the GPU's memory to use, above 0 and at most 1. */
+  readonly gpuMemoryFraction: number
+  /** On the CPU. */
   readonly kvCacheType: 'float16' | 'float32'
-  /** The smaller of a quarter of the memory and four full contexts by default. */
+  /** By default the smaller of a quarter of the memory and four contexts; on a GPU what is left. */
   readonly kvCacheBytes?: number
-  readonly maxTokensPerStep: number
-  /** Sequences in one step. */
-  readonly maxSequences: number
+  /** 512 by default, on a GPU 8192. */
+  readonly maxTokensPerStep?: number
+  /** Sequences in one step: 64 by default, on a GPU 256. */
+  readonly maxSequences?: number
   /** Admitted requests beyond maxSequences; the next one is refused. */
   readonly maxQueuedRequests: number
   /** Prompt tokens that wait for their first answer token; a prompt alone is always taken. */
@@ -31,7 +45,10 @@ export interface EngineOptions {
 
 /** Where the memory went, in bytes unless the name says otherwise. */
 export interface MemoryPlanReport {
-  /** What the control group (or the machine) allows. */
+  readonly device: 'cpu' | 'cuda'
+  /** Of a value in the KV cache: 'float16'. */
+  readonly cacheType: string
+  /** What the control group (or the machine) allows, or --gpu-memory-fraction of the GPU. */
   readonly memoryLimitBytes: number
   readonly weightsBytes: number
   readonly kvCacheBytes: number

@@ -66,10 +66,8 @@ export class CoreEngine implements StartedEngine {
     this.#tokenTable = buildTokenTable(description.text)
     this.#maxContextLen = description.config.maxContextLen
     this.#created = modifiedAt(description)
-    const { maxSequences, maxQueuedRequests } = options
     this.#admission = new Admission({
-      maxRequests: maxSequences + maxQueuedRequests,
-      maxQueuedRequests,
+      maxQueuedRequests: options.maxQueuedRequests,
       maxQueuedTokens: options.maxQueuedTokens ?? Math.max(minQueuedTokens, this.#maxContextLen),
     })
     this.#supervisor = this.#makeSupervisor(corePath)
@@ -144,11 +142,17 @@ export class CoreEngine implements StartedEngine {
       spec: {
         modelPath: options.modelPath,
         digest: this.#description.digest,
+        device: options.device,
+        dtype: options.dtype,
+        numerics: options.numerics,
+        isBatchInvariant: options.isBatchInvariant,
+        useGraphs: options.useGraphs,
+        gpuMemoryFraction: options.gpuMemoryFraction,
         kvCacheType: options.kvCacheType,
         kvCacheBytes: options.kvCacheBytes ?? null,
         numThreads: options.numThreads ?? null,
-        maxTokensPerStep: options.maxTokensPerStep,
-        maxSequences: options.maxSequences,
+        maxTokensPerStep: options.maxTokensPerStep ?? null,
+        maxSequences: options.maxSequences ?? null,
       },
       logger: options.logger,
       hasWork: () => this.#live.size > 0,
@@ -239,6 +243,7 @@ export class CoreEngine implements StartedEngine {
 
   #onCoreReady(ready: CoreReady): void {
     this.#maxContextLen = ready.maxContextLen
+    this.#admission.maxRunning = ready.maxSequences
     this.#options.onMemoryPlan?.({
       ...ready,
       numCacheTokens: ready.numBlocks * ready.blockSize,

@@ -23,11 +23,17 @@ export interface CoreReady {
   /** The model's, or less where the pool holds less. */
   readonly maxContextLen: number
   readonly numThreads: number
+  /** Sequences in one step, as asked for or chosen for the device. */
+  readonly maxSequences: number
+  readonly maxTokensPerStep: number
   /** One step of one token, measured before the first request. */
   readonly warmUpMs: number
   /** 64 hex digits: the core read the same headers as the front. */
   readonly digest: string
-  /** Which kernels run, for example 'avx2'. */
+  readonly device: 'cpu' | 'cuda'
+  /** Of a value in the KV cache: 'float16'. */
+  readonly cacheType: string
+  /** Which kernels run and on what: 'avx2', or the name of a GPU. */
   readonly kernels: string
 }
 
@@ -76,7 +82,6 @@ const frameType = {
   fatal: 135,
 } as const
 
-const digestBytes = 32
 const stepEntryBytes = 8 + 4 + 4 + 1
 const maxMessageLen = 8192
 
@@ -90,6 +95,16 @@ const readyNumbers = [
   'blockSize',
   'maxContextLen',
   'numThreads',
+  'maxSequences',
+  'maxTokensPerStep',
+  'warmUpMs',
+] as const satisfies readonly (keyof CoreReady)[]
+
+const readyTexts = [
+  'digest',
+  'device',
+  'cacheType',
+  'kernels',
 ] as const satisfies readonly (keyof CoreReady)[]
 
 const countNames = [
@@ -108,11 +123,8 @@ export function encodeLoading(numBytesDone: number, numBytes: number): Buffer {
 }
 
 export function encodeReady(ready: CoreReady): Buffer {
-  const kernels = Buffer.from(ready.kernels)
-  const numBytes = readyNumbers.length * 8 + 8 + digestBytes + kernels.length
-  const writer = new FieldWriter(frameType.ready, numBytes)
-  for (const name of readyNumbers) writer.f64(ready[name])
-  return writer.f64(ready.warmUpMs).bytes(Buffer.from(ready.digest, 'hex')).bytes(kernels).finish()
+  const json = Buffer.from(JSON.stringify(ready))
+  return new FieldWriter(frameType.ready, json.length).bytes(json).finish()
 }
 
 /** The arrays may be longer than `numEntries`: the step loop reuses them. */
@@ -164,7 +176,7 @@ function decodeFields(type: number, fields: FieldReader): FromCore {
     case frameType.loading:
       return { kind: 'loading', numBytesDone: fields.integer(), numBytes: fields.integer() }
     case frameType.ready:
-      return { kind: 'ready', ready: decodeReady(fields) }
+      return { kind: 'ready', ready: decodeReady(fields.text()) }
     case frameType.step:
       return { kind: 'step', step: decodeStep(fields) }
     case frameType.refused:
@@ -183,11 +195,22 @@ function decodeFields(type: number, fields: FieldReader): FromCore {
   }
 }
 
-function decodeReady(fields: FieldReader): CoreReady {
-  const numbers = decodeIntegers(readyNumbers, fields)
-  const warmUpMs = decodeDuration(fields)
-  const digest = Buffer.from(fields.uint8s(digestBytes)).toString('hex')
-  return { ...numbers, warmUpMs, digest, kernels: fields.text() }
+/** Sent once, so it is JSON; every field is checked all the same. */
+function decodeReady(json: string): CoreReady {
+  let ready: Partial<Record<keyof CoreReady, unknown>> | null
+  try {
+    ready = JSON.parse(json) as typeof ready
+  } catch (error) {
+    throw new FrameError('The ready frame is not JSON.', { cause: error })
+  }
+  const isNumber = (value: unknown) => typeof value === 'number' && value >= 0
+  const isValid =
+    typeof ready === 'object' &&
+    ready !== null &&
+    readyNumbers.every((name) => isNumber(ready[name])) &&
+    readyTexts.every((name) => typeof ready[name] === 'string')
+  if (!isValid) throw new FrameError('The ready frame lacks a field or has one of a wrong type.')
+  return ready as CoreReady
 }
 
 function decodeStep(fields: FieldReader): StepResult {

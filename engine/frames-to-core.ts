@@ -8,16 +8,28 @@ export type ToCore =
   | { readonly kind: 'abort'; readonly id: number }
   | { readonly kind: 'inspect'; readonly id: number }
 
+export const deviceRequests = ['auto', 'cpu', 'cuda'] as const
+export type DeviceRequest = (typeof deviceRequests)[number]
+export const dtypeRequests = ['auto', 'float32', 'bfloat16', 'float16'] as const
+export type DtypeRequest = (typeof dtypeRequests)[number]
+
 /** Sent once, first. `null` leaves the choice to the core. */
 export interface StartSpec {
   readonly modelPath: string
   /** What the front read; the core refuses files that have changed since. */
   readonly digest: string
+  readonly device: DeviceRequest
+  readonly dtype: DtypeRequest
+  readonly numerics: 'reference' | 'fast'
+  readonly isBatchInvariant: boolean
+  readonly useGraphs: boolean
+  /** Above 0 and at most 1. */
+  readonly gpuMemoryFraction: number
   readonly kvCacheType: 'float16' | 'float32'
   readonly kvCacheBytes: number | null
   readonly numThreads: number | null
-  readonly maxTokensPerStep: number
-  readonly maxSequences: number
+  readonly maxTokensPerStep: number | null
+  readonly maxSequences: number | null
 }
 
 /** One sequence to generate, with every default filled in. */
@@ -162,13 +174,27 @@ function decodeStart(json: string): StartSpec {
   const isValid =
     typeof spec.modelPath === 'string' &&
     typeof spec.digest === 'string' &&
+    isOneOf(deviceRequests, spec.device) &&
+    isOneOf(dtypeRequests, spec.dtype) &&
+    isOneOf(['reference', 'fast'], spec.numerics) &&
+    typeof spec.isBatchInvariant === 'boolean' &&
+    typeof spec.useGraphs === 'boolean' &&
+    isFraction(spec.gpuMemoryFraction) &&
     (spec.kvCacheType === 'float16' || spec.kvCacheType === 'float32') &&
     isNumberOrNull(spec.kvCacheBytes) &&
     isNumberOrNull(spec.numThreads) &&
-    isCount(spec.maxTokensPerStep) &&
-    isCount(spec.maxSequences)
+    isNumberOrNull(spec.maxTokensPerStep) &&
+    isNumberOrNull(spec.maxSequences)
   if (!isValid) throw new FrameError('The start frame lacks a field or has one of a wrong type.')
   return spec as StartSpec
+}
+
+function isOneOf(choices: readonly string[], value: unknown): boolean {
+  return typeof value === 'string' && choices.includes(value)
+}
+
+function isFraction(value: unknown): boolean {
+  return typeof value === 'number' && value > 0 && value <= 1
 }
 
 function isCount(value: unknown): boolean {

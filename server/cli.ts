@@ -10,9 +10,10 @@ import {
   UsageError,
 } from './command-line.js'
 import { check } from './commands/check.js'
+import { doctor } from './commands/doctor.js'
 import { pull } from './commands/pull.js'
 import { serve } from './commands/serve.js'
-import { checkCommand, commands, pullCommand, serveCommand } from './commands.js'
+import { checkCommand, commands, doctorCommand, pullCommand, serveCommand } from './commands.js'
 import type { FlagTable } from './flag.js'
 import { commandHelp, generalHelp } from './help.js'
 import { ListenError } from './listen.js'
@@ -57,6 +58,10 @@ async function dispatch(words: readonly string[], terminal: Terminal): Promise<O
     case 'check': {
       const line = read(checkCommand, rest, terminal)
       return line === undefined ? 0 : check(line.positionals[0]!, line.flags.offline, terminal)
+    }
+    case 'doctor': {
+      const line = read(doctorCommand, rest, terminal)
+      return line === undefined ? 0 : doctor(line.flags.device, terminal)
     }
     default:
       throw unknownCommand(name)

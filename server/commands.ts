@@ -1,6 +1,16 @@
 import { DEFAULT_MODEL } from '../engine/model/catalog.js'
 import type { Command } from './command-line.js'
-import { bytes, choice, duration, type FlagValues, integer, list, text, toggle } from './flag.js'
+import {
+  bytes,
+  choice,
+  duration,
+  type FlagValues,
+  fraction,
+  integer,
+  list,
+  text,
+  toggle,
+} from './flag.js'
 
 const offline = toggle('Use only models that are on this machine already.')
 
@@ -19,17 +29,43 @@ export const serveFlags = {
     ['strict', 'any'],
     'strict refuses requests for another model; any answers them.',
   ),
+  device: choice(
+    'auto',
+    ['auto', 'cpu', 'cuda'],
+    'What computes: auto takes an NVIDIA GPU where there is one. `kvasir doctor` says what it finds.',
+  ),
+  dtype: choice(
+    'auto',
+    ['auto', 'float32', 'bfloat16', 'float16'],
+    'Weights, activations and cache on a GPU. auto keeps 16-bit weights and makes others bfloat16.',
+  ),
+  numerics: choice(
+    'reference',
+    ['reference', 'fast'],
+    'reference rounds on a GPU where PyTorch does; fast rounds less often.',
+  ),
+  batchInvariant: toggle('Answers on a GPU do not depend, to the last bit, on what else it does.'),
+  gpuMemoryFraction: fraction(0.9, 'Share of the GPU’s memory to use.'),
+  cudaGraphs: choice('on', ['on', 'off'], 'Launch decode steps as CUDA graphs.'),
   threads: integer(
     undefined,
     { min: 1, max: 1024 },
     'Threads that compute. Default: the physical cores.',
   ),
-  kvCacheDtype: choice('float16', ['float16', 'float32'], 'Numbers in the KV cache.'),
+  kvCacheDtype: choice('float16', ['float16', 'float32'], 'Numbers in the KV cache on the CPU.'),
   kvCacheBytes: bytes(
-    'Memory for the KV cache. Default: a quarter of what there is, at most 4 contexts.',
+    'Memory for the KV cache. Default: a quarter of what there is, at most 4 contexts; on a GPU all that is left.',
   ),
-  maxTokensPerStep: integer(512, { min: 16, max: 65_536 }, 'Tokens computed together in one step.'),
-  maxSequences: integer(64, { min: 1, max: 1024 }, 'Requests computed together in one step.'),
+  maxTokensPerStep: integer(
+    undefined,
+    { min: 16, max: 65_536 },
+    'Tokens computed together in one step. Default: 512, on a GPU 8192.',
+  ),
+  maxSequences: integer(
+    undefined,
+    { min: 1, max: 1024 },
+    'Sequences computed together in one step. Default: 64, on a GPU 256.',
+  ),
   maxQueuedRequests: integer(
     256,
     { min: 0, max: 1_000_000 },
@@ -85,4 +121,12 @@ export const checkCommand: Command<{ offline: typeof offline }> = {
   examples: ['kvasir check ./model.gguf'],
 }
 
-export const commands: readonly Command[] = [serveCommand, pullCommand, checkCommand]
+export const doctorCommand: Command<{ device: typeof serveFlags.device }> = {
+  name: 'doctor',
+  summary: 'Say what this machine has and what serve would use.',
+  positionals: [],
+  flags: { device: serveFlags.device },
+  examples: ['kvasir doctor', 'kvasir doctor --device cuda'],
+}
+
+export const commands: readonly Command[] = [serveCommand, pullCommand, checkCommand, doctorCommand]

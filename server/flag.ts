@@ -103,6 +103,20 @@ export function toggle(help: string): Flag<boolean> {
   }
 }
 
+/** A share of something: above 0, at most 1. */
+export function fraction(initial: number, help: string): Flag<number> {
+  return {
+    placeholder: 'SHARE',
+    help,
+    default: initial,
+    parse: (given) => {
+      const value = /^(0?\.\d+|[01](\.0*)?)$/.test(given) ? Number(given) : Number.NaN
+      if (value > 0 && value <= 1) return value
+      throw new BadValue('expected a number above 0 and at most 1, such as 0.9')
+    },
+  }
+}
+
 const byteUnits: Readonly<Record<string, number>> = {
   '': 1,
   B: 1,

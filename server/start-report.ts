@@ -3,23 +3,27 @@ import type { GenerationDefaults } from '../engine/model/model-description.js'
 import { formatBytes } from '../engine/model/progress-bar.js'
 
 /** Where the memory went and how many tokens fit, for the person who starts the server. */
-export function memoryPlanLines(plan: MemoryPlanReport, kvCacheType: string): readonly string[] {
+export function memoryPlanLines(plan: MemoryPlanReport): readonly string[] {
   const rows: readonly (readonly [string, number, string])[] = [
     ['weights', plan.weightsBytes, ''],
     [
       'KV cache',
       plan.kvCacheBytes,
-      `${count(plan.numBlocks)} blocks of ${plan.blockSize} tokens in ${kvCacheType}: ${count(plan.numCacheTokens)} tokens fit`,
+      `${count(plan.numBlocks)} blocks of ${plan.blockSize} tokens in ${plan.cacheType}: ${count(plan.numCacheTokens)} tokens fit`,
     ],
     ['workspace', plan.workspaceBytes + plan.samplerBytes, ''],
   ]
   const total = plan.weightsBytes + plan.kvCacheBytes + plan.workspaceBytes + plan.samplerBytes
+  const isOnGpu = plan.device === 'cuda'
+  const where = isOnGpu
+    ? `computed on ${plan.kernels}`
+    : `${plan.numThreads} threads with ${plan.kernels} kernels`
   return [
-    `Memory: ${formatBytes(total)} of the ${formatBytes(plan.memoryLimitBytes)} there are`,
+    `Memory: ${formatBytes(total)} of the ${formatBytes(plan.memoryLimitBytes)} ${isOnGpu ? 'of the GPU to use' : 'there are'}`,
     ...rows.map(([label, numBytes, note]) =>
       `  ${label.padEnd(10)}${formatBytes(numBytes).padStart(8)}  ${note}`.trimEnd(),
     ),
-    `  longest sequence ${count(plan.maxContextLen)} tokens; ${plan.numThreads} threads with ${plan.kernels} kernels`,
+    `  longest sequence ${count(plan.maxContextLen)} tokens; ${where}`,
   ]
 }
 

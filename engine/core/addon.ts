@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
+import type { CpuFeatures, CudaStatus, Dtype } from '../machine.js'
 import type { ModelConfig, TensorRef } from '../model/model-description.js'
 
 /** The native addon, whole. Nothing else loads it; these types are the border to C++. */
@@ -21,41 +22,11 @@ export interface Addon {
   loadModel(spec: NativeModelSpec, onProgress: (numBytesDone: number) => void): Promise<NativeModel>
 }
 
-export interface CpuFeatures {
-  /** The widest set the kernels will use: 'avx512' | 'avx2' | 'neon' | 'portable'. */
-  readonly kernels: string
-  readonly names: readonly string[]
-}
-
-export interface CudaStatus {
-  /** Whether the addon was built with CUDA. */
-  readonly isBuilt: boolean
-  /** For example 13000; null without a driver. */
-  readonly driverVersion: number | null
-  readonly runtimeVersion: number | null
-  /** Why no GPU can be used, a sentence; null if one can. */
-  readonly fault: string | null
-  readonly devices: readonly CudaDevice[]
-}
-
-export interface CudaDevice {
-  readonly index: number
-  readonly name: string
-  /** 89 for 8.9. */
-  readonly computeCapability: number
-  readonly totalBytes: number
-  readonly freeBytes: number
-  readonly numMultiprocessors: number
-}
-
 export interface MemoryNeeds {
   readonly weights: number
   readonly workspace: number
   readonly sampler: number
 }
-
-/** What weights, activations and cache are on a GPU. */
-export type Dtype = 'float32' | 'float16' | 'bfloat16'
 
 export interface NativeModelSpec {
   readonly device: 'cpu' | 'cuda'

@@ -1,16 +1,29 @@
 import { randomInt } from 'node:crypto'
 import { Scheduler } from '../../scheduler/scheduler.js'
+import { chooseDevice, chooseDtype, type Device } from '../device.js'
 import { type CoreReady, encodeLoading } from '../frames-from-core.js'
 import { maxStopTokens, type StartSpec, type Submission } from '../frames-to-core.js'
 import { type ModelWeights, openWeights } from '../model/open-model.js'
 import { maxLogitBiases } from '../sampling-params.js'
-import { type Addon, loadAddon, type NativeModel } from './addon.js'
+import { type Addon, loadAddon, type NativeModel, type NativeModelSpec } from './addon.js'
 import { readMemoryLimit } from './memory-limit.js'
-import { blockSize, type MemoryPlan, planMemory } from './memory-plan.js'
+import {
+  blockSize,
+  type KvCacheType,
+  type MemoryPlan,
+  planGpuMemory,
+  planMemory,
+} from './memory-plan.js'
 import { packStepBatch } from './step-batch.js'
 import { StepLoop } from './step-loop.js'
 
 const numWarmUpSteps = 2
+
+/** What suits a device where the operator gives no number. */
+const defaults = {
+  cpu: { maxTokensPerStep: 512, maxSequences: 64 },
+  cuda: { maxTokensPerStep: 8192, maxSequences: 256 },
+} as const
 
 export interface StartedCore {
   readonly model: NativeModel
@@ -31,17 +44,14 @@ export async function startCore(
     throw new Error(`${spec.modelPath} has changed since it was read a moment ago. Start again.`)
   }
   const { config } = description
-  const { kvCacheType, kvCacheBytes } = spec
-  const memoryLimitBytes = readMemoryLimit()
-  const plan = planMemory({ config, kvCacheType, kvCacheBytes, memoryLimitBytes })
-
   const addon = loadAddon()
-  const numThreads = spec.numThreads ?? addon.defaultNumThreads()
-  const model = await loadModel(addon, description, spec, plan, numThreads, send)
+  const setting = makeSetting(addon, description, spec)
+  const { plan, nativeSpec, memoryLimitBytes } = setting
+  const { numThreads, maxTokensPerStep, maxSequences } = nativeSpec
+  const model = await loadModel(addon, nativeSpec, send)
   const warmUpMs = await warmUp(model, plan.maxBlocksPerSequence, config.vocabSize)
 
   const { maxContextLen, maxBlocksPerSequence, numBlocks } = plan
-  const { maxTokensPerStep, maxSequences } = spec
   // The seed only has to be unknown to clients: it keeps them from aiming at one hash bucket.
   const hashSeed = randomInt(2 ** 47)
   const loop = new StepLoop({
@@ -70,38 +80,78 @@ export async function startCore(
     blockSize,
     maxContextLen,
     numThreads,
+    maxSequences,
+    maxTokensPerStep,
     warmUpMs,
     digest: description.digest,
-    kernels: addon.cpuFeatures().kernels,
+    device: setting.device.kind,
+    cacheType: setting.cacheType,
+    kernels: setting.device.kind === 'cpu' ? addon.cpuFeatures().kernels : setting.device.gpu.name,
   }
   return { model, loop, ready }
 }
 
-function loadModel(
-  addon: Addon,
-  description: ModelWeights,
-  spec: StartSpec,
-  plan: MemoryPlan,
-  numThreads: number,
-  send: (frame: Buffer) => void,
-): Promise<NativeModel> {
+interface Setting {
+  readonly device: Device
+  readonly cacheType: KvCacheType
+  readonly memoryLimitBytes: number
+  readonly plan: MemoryPlan
+  readonly nativeSpec: NativeModelSpec
+}
+
+/** Fills in what the operator left open, for the device that is there. */
+function makeSetting(addon: Addon, description: ModelWeights, spec: StartSpec): Setting {
   const { config, files, tensors } = description
-  const numBytes = tensors.reduce((sum, tensor) => sum + tensor.byteLength, 0)
-  const nativeSpec = {
+  const { kvCacheBytes } = spec
+  const device = chooseDevice(spec.device, addon.cudaStatus())
+  const isOnGpu = device.kind === 'cuda'
+  const dtype = chooseDtype(spec.dtype, tensors)
+  const cacheType = isOnGpu ? dtype : spec.kvCacheType
+  const maxSequences = spec.maxSequences ?? defaults[device.kind].maxSequences
+  const draft = {
+    device: device.kind,
+    dtype,
+    numerics: spec.numerics,
+    isBatchInvariant: spec.isBatchInvariant,
+    useGraphs: spec.useGraphs,
     config,
     files,
     tensors,
-    numThreads,
-    numBlocks: plan.numBlocks,
+    numThreads: spec.numThreads ?? addon.defaultNumThreads(),
+    numBlocks: 1,
     blockSize,
     kvCacheType: spec.kvCacheType,
-    maxTokensPerStep: spec.maxTokensPerStep,
-    maxSequences: spec.maxSequences,
-    maxBlocksPerSequence: plan.maxBlocksPerSequence,
+    maxTokensPerStep: spec.maxTokensPerStep ?? defaults[device.kind].maxTokensPerStep,
+    maxSequences,
+    maxBlocksPerSequence: Math.ceil(config.maxContextLen / blockSize),
     // Room for the worst step, so that no step has to be refused for its adjustments.
-    maxAdjustments: spec.maxSequences * (maxLogitBiases + maxStopTokens),
+    maxAdjustments: maxSequences * (maxLogitBiases + maxStopTokens),
   }
-  return addon.loadModel(nativeSpec, (numBytesDone) => send(encodeLoading(numBytesDone, numBytes)))
+  if (device.kind === 'cpu') {
+    const memoryLimitBytes = readMemoryLimit()
+    const plan = planMemory({ config, kvCacheType: cacheType, kvCacheBytes, memoryLimitBytes })
+    return { device, cacheType, memoryLimitBytes, plan, nativeSpec: { ...draft, ...sizes(plan) } }
+  }
+  const { totalBytes, freeBytes } = device.gpu
+  const fraction = spec.gpuMemoryFraction
+  const needs = addon.memoryNeeds(draft)
+  const request = { config, kvCacheType: cacheType, kvCacheBytes, totalBytes, freeBytes }
+  const plan = planGpuMemory({ ...request, fraction, needs })
+  const memoryLimitBytes = Math.floor(totalBytes * fraction)
+  return { device, cacheType, memoryLimitBytes, plan, nativeSpec: { ...draft, ...sizes(plan) } }
+}
+
+function sizes({ numBlocks, maxBlocksPerSequence }: MemoryPlan) {
+  return { numBlocks, maxBlocksPerSequence }
+}
+
+function loadModel(
+  addon: Addon,
+  spec: NativeModelSpec,
+  send: (frame: Buffer) => void,
+): Promise<NativeModel> {
+  const numBytes = spec.tensors.reduce((sum, tensor) => sum + tensor.byteLength, 0)
+  return addon.loadModel(spec, (numBytesDone) => send(encodeLoading(numBytesDone, numBytes)))
 }
 
 /**

@@ -31,7 +31,7 @@ export async function serve(flags: ServeFlags, terminal: Terminal): Promise<void
 
   const modelPath = await fetchModel(flags.model, flags.offline, terminal)
   const report = new LoadReport(terminal, (plan) => {
-    for (const line of memoryPlanLines(plan, flags.kvCacheDtype)) say(line)
+    for (const line of memoryPlanLines(plan)) say(line)
   })
   const engine = await startEngine(toEngineOptions(flags, modelPath, logger, report))
   gate.attach(engine)
@@ -72,10 +72,16 @@ function toEngineOptions(
     modelPath,
     ...(servedModelName !== undefined && { servedModelName }),
     ...(flags.threads !== undefined && { numThreads: flags.threads }),
+    device: flags.device,
+    dtype: flags.dtype,
+    numerics: flags.numerics,
+    isBatchInvariant: flags.batchInvariant,
+    useGraphs: flags.cudaGraphs === 'on',
+    gpuMemoryFraction: flags.gpuMemoryFraction,
     kvCacheType: flags.kvCacheDtype,
     ...(flags.kvCacheBytes !== undefined && { kvCacheBytes: flags.kvCacheBytes }),
-    maxTokensPerStep: flags.maxTokensPerStep,
-    maxSequences: flags.maxSequences,
+    ...(flags.maxTokensPerStep !== undefined && { maxTokensPerStep: flags.maxTokensPerStep }),
+    ...(flags.maxSequences !== undefined && { maxSequences: flags.maxSequences }),
     maxQueuedRequests: flags.maxQueuedRequests,
     advisedSampling: findInCatalog(flags.model)?.advisedSampling ?? {},
     logger,

@@ -1,11 +1,11 @@
 import t from 'tap'
 import { Admission } from '../../engine/admission.js'
 
-const limits = { maxRequests: 3, maxQueuedRequests: 2, maxQueuedTokens: 100 }
+const limits = { maxQueuedRequests: 2, maxQueuedTokens: 100 }
 const overloaded = { code: 'server_overloaded' }
 
 t.test('requests are bounded, and each place can be used again', (t) => {
-  const admission = new Admission(limits)
+  const admission = makeAdmission()
   const tickets = [admission.enter(), admission.enter(), admission.enter()]
   t.throws(() => admission.enter(), { ...overloaded, message: /holds 2 of at most 2/ })
   admission.leave(tickets[0]!)
@@ -17,7 +17,7 @@ t.test('requests are bounded, and each place can be used again', (t) => {
 })
 
 t.test('prompt tokens are bounded until their first answer token', (t) => {
-  const admission = new Admission(limits)
+  const admission = makeAdmission()
   const first = admission.enter()
   admission.queueTokens(first, 60)
   const second = admission.enter()
@@ -31,7 +31,7 @@ t.test('prompt tokens are bounded until their first answer token', (t) => {
 })
 
 t.test('a prompt that is alone is never too long here, and leaving gives its tokens back', (t) => {
-  const admission = new Admission(limits)
+  const admission = makeAdmission()
   const ticket = admission.enter()
   admission.queueTokens(ticket, 1000)
   t.throws(() => admission.enter(), overloaded)
@@ -41,7 +41,7 @@ t.test('a prompt that is alone is never too long here, and leaving gives its tok
 })
 
 t.test('waiting for the last one to leave has an end', async (t) => {
-  const admission = new Admission(limits)
+  const admission = makeAdmission()
   t.equal(await admission.waitUntilEmpty(0), true)
   const ticket = admission.enter()
   t.equal(await admission.waitUntilEmpty(5), false)
@@ -49,3 +49,10 @@ t.test('waiting for the last one to leave has an end', async (t) => {
   admission.leave(ticket)
   t.same(await Promise.all(waits), [true, true])
 })
+
+/** One request can run at once. */
+function makeAdmission(): Admission {
+  const admission = new Admission(limits)
+  admission.maxRunning = 1
+  return admission
+}

@@ -24,8 +24,12 @@ const ready: CoreReady = {
   blockSize: 16,
   maxContextLen: 8192,
   numThreads: 2,
+  maxSequences: 64,
+  maxTokensPerStep: 512,
   warmUpMs: 7.25,
   digest: '0123456789abcdef'.repeat(4),
+  device: 'cpu',
+  cacheType: 'float16',
   kernels: 'avx2',
 }
 const counts = {
@@ -117,10 +121,13 @@ t.test('a frame cut at any byte, or with one too many, is refused', (t) => {
     }
     t.throws(() => decode(Buffer.concat([frame, Buffer.of(0)])), FrameError)
   }
-  // The name of the kernels runs to the end of its frame, so only the fixed part can be cut.
   const frame = encodeReady(ready)
-  for (let end = frameHeaderBytes; end < frame.length - ready.kernels.length; end++) {
+  for (let end = frameHeaderBytes; end < frame.length; end++) {
     t.throws(() => decode(frame.subarray(0, end)), FrameError)
+  }
+  for (const change of [{ numBlocks: -1 }, { digest: 7 }, { device: undefined }]) {
+    const broken = { ...ready, ...change } as unknown as CoreReady
+    t.throws(() => decode(encodeReady(broken)), FrameError, JSON.stringify(change))
   }
   t.end()
 })

@@ -10,6 +10,7 @@ import {
   type StartSpec,
   type Submission,
 } from '../../engine/frames-to-core.js'
+import { cpuStart } from '../support/device-defaults.js'
 
 const id = fc.maxSafeNat()
 const ids32 = fc.array(fc.integer()).map((ids) => Int32Array.from(ids))
@@ -51,6 +52,7 @@ const submission: fc.Arbitrary<Submission> = fc
 const spec: StartSpec = {
   modelPath: '/models/ä',
   digest: 'ab'.repeat(32),
+  ...cpuStart,
   kvCacheType: 'float16',
   kvCacheBytes: null,
   numThreads: 2,
@@ -103,6 +105,13 @@ t.test('a start frame with a missing, wrong or absurd field is refused', (t) => 
   const changes: readonly object[] = [
     { modelPath: 1 },
     { digest: undefined },
+    { device: 'tpu' },
+    { dtype: 'int8' },
+    { numerics: undefined },
+    { isBatchInvariant: 1 },
+    { useGraphs: 'on' },
+    { gpuMemoryFraction: 0 },
+    { gpuMemoryFraction: 1.01 },
     { kvCacheType: 'int8' },
     { kvCacheBytes: -1 },
     { numThreads: 1.5 },

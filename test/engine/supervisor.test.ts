@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { type CoreReady, stepFinish } from '../../engine/frames-from-core.js'
 import { encodeSubmit } from '../../engine/frames-to-core.js'
 import { Supervisor } from '../../engine/supervisor.js'
+import { cpuStart } from '../support/device-defaults.js'
 import { isAlive, until } from '../support/processes.js'
 import { RecordingLogger } from './support/recording-logger.js'
 import { poisons, stubCorePath } from './support/stub-core-facts.js'
@@ -166,6 +167,7 @@ function supervise(t: Test, plan = '', entryPath = stubCorePath) {
     spec: {
       modelPath,
       digest,
+      ...cpuStart,
       kvCacheType: 'float16',
       kvCacheBytes: null,
       numThreads: null,

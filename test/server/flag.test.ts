@@ -5,6 +5,7 @@ import {
   choice,
   duration,
   type Flag,
+  fraction,
   integer,
   list,
   text,
@@ -38,6 +39,23 @@ t.test(
     [
       ['', /empty entry/],
       ['a,', /empty entry/],
+    ],
+  ),
+)
+
+t.test(
+  'shares',
+  check(
+    fraction(0.9, ''),
+    [
+      ['0.9', 0.9],
+      ['.5', 0.5],
+      ['1', 1],
+    ],
+    [
+      ['0', /above 0/],
+      ['1.1', /at most 1/],
+      ['90%', /such as 0.9/],
     ],
   ),
 )

@@ -4,6 +4,8 @@ import { curlLine, memoryPlanLines, samplingLine } from '../../server/start-repo
 
 t.test('the plan of memory says what fits', async (t) => {
   const plan = {
+    device: 'cpu',
+    cacheType: 'float16',
     memoryLimitBytes: 8e9,
     weightsBytes: 98e6,
     kvCacheBytes: 188.7e6,
@@ -15,13 +17,21 @@ t.test('the plan of memory says what fits', async (t) => {
     maxContextLen: 8192,
     numThreads: 2,
     kernels: 'avx2',
-  }
-  t.strictSame(memoryPlanLines(plan, 'float16'), [
+  } as const
+  t.strictSame(memoryPlanLines(plan), [
     'Memory: 299 MB of the 8.00 GB there are',
     '  weights    98.0 MB',
     '  KV cache    189 MB  1,024 blocks of 16 tokens in float16: 16,384 tokens fit',
     '  workspace  12.0 MB',
     '  longest sequence 8,192 tokens; 2 threads with avx2 kernels',
+  ])
+  const onGpu = { ...plan, device: 'cuda', cacheType: 'bfloat16', kernels: 'NVIDIA H200' } as const
+  t.match(memoryPlanLines(onGpu), [
+    'Memory: 299 MB of the 8.00 GB of the GPU to use',
+    /weights/,
+    /in bfloat16/,
+    /workspace/,
+    '  longest sequence 8,192 tokens; computed on NVIDIA H200',
   ])
 })
 

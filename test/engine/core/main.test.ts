@@ -12,6 +12,7 @@ import {
   type StartSpec,
 } from '../../../engine/frames-to-core.js'
 import { openWeights } from '../../../engine/model/open-model.js'
+import { cpuStart } from '../../support/device-defaults.js'
 import { isAlive, until } from '../../support/processes.js'
 import { RecordingLogger } from '../support/recording-logger.js'
 import { makeSubmission } from '../support/submissions.js'
@@ -21,6 +22,7 @@ const modelPath = 'test/fixtures/models/llama-tiny/f32'
 const spec: StartSpec = {
   modelPath,
   digest: (await openWeights(modelPath)).digest,
+  ...cpuStart,
   kvCacheType: 'float32',
   kvCacheBytes: null,
   numThreads: 1,

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { kvBlockBytes, planMemory } from '../../../engine/core/memory-plan.js'
+import { kvBlockBytes, planGpuMemory, planMemory } from '../../../engine/core/memory-plan.js'
 import type { ModelConfig } from '../../../engine/model/model-description.js'
 
 /** SmolLM2-135M's sizes. */
@@ -78,5 +78,49 @@ t.test('a pool too small for one short sequence is refused with the numbers', (t
 
 t.test('a pool over the memory limit is refused', (t) => {
   t.throws(() => planMemory({ ...request, kvCacheBytes: 65 * gib }), /memory limit/)
+  t.end()
+})
+
+const gpuRequest = {
+  config,
+  kvCacheType: 'bfloat16',
+  kvCacheBytes: null,
+  totalBytes: 24 * gib,
+  freeBytes: 24 * gib,
+  fraction: 0.5,
+  needs: { weights: gib, workspace: gib / 2, sampler: gib / 2 },
+} as const
+
+t.test('on a GPU the cache gets what the rest leaves of the share', (t) => {
+  const plan = planGpuMemory(gpuRequest)
+  const bytesPerBlock = kvBlockBytes(config, 'bfloat16')
+  t.equal(plan.numBlocks, Math.floor((10 * gib) / bytesPerBlock))
+  t.equal(plan.kvCacheBytes, plan.numBlocks * bytesPerBlock)
+  t.equal(plan.maxContextLen, 8192)
+  t.equal(planGpuMemory({ ...gpuRequest, kvCacheBytes: gib }).kvCacheBytes <= gib, true)
+  t.end()
+})
+
+t.test('memory that others hold on the GPU is not planned with', (t) => {
+  const plan = planGpuMemory({ ...gpuRequest, freeBytes: 5 * gib })
+  t.ok(plan.kvCacheBytes <= 3 * gib && plan.kvCacheBytes > 2.9 * gib)
+  t.end()
+})
+
+t.test('a cache does not grow beyond what slots can name', (t) => {
+  const config1 = { ...config, numLayers: 1, numKvHeads: 1, headDim: 8, maxContextLen: 64 }
+  const huge = { ...gpuRequest, config: config1, totalBytes: 2 ** 46, freeBytes: 2 ** 46 }
+  t.ok(planGpuMemory(huge).numBlocks * 16 <= 2 ** 31 - 1)
+  t.end()
+})
+
+t.test('a GPU that is too small is refused with the numbers and what to lower', (t) => {
+  for (const change of [{ freeBytes: 2 * gib }, { kvCacheBytes: 11 * gib }, { kvCacheBytes: 1 }]) {
+    t.throws(
+      () => planGpuMemory({ ...gpuRequest, ...change }),
+      /GPU has 25769803776 bytes .* Lower --max-tokens-per-step/,
+      JSON.stringify(change),
+    )
+  }
   t.end()
 })

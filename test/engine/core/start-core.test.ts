@@ -5,6 +5,7 @@ import { frameHeaderBytes } from '../../../engine/frame-layout.js'
 import { decodeFromCore, type FromCore } from '../../../engine/frames-from-core.js'
 import type { StartSpec } from '../../../engine/frames-to-core.js'
 import { openWeights } from '../../../engine/model/open-model.js'
+import { cpuStart } from '../../support/device-defaults.js'
 import { until } from '../../support/processes.js'
 import { makeSubmission } from '../support/submissions.js'
 
@@ -13,6 +14,7 @@ const { digest, config } = await openWeights(modelPath)
 const spec: StartSpec = {
   modelPath,
   digest,
+  ...cpuStart,
   kvCacheType: 'float16',
   kvCacheBytes: 2 ** 18,
   numThreads: 1,

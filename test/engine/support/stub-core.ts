@@ -50,7 +50,7 @@ function start(spec: StartSpec): void {
   process.stdout.write('a line\nanother')
   process.stderr.write('a warning\n')
   loop = makeLoop(spec)
-  pipe.write(encodeReady(makeReady(digest)))
+  pipe.write(encodeReady(makeReady(digest, spec)))
   loop.run().catch((error: Error) => {
     pipe.end(encodeFatal(error.message), () => process.exit(coreExitCode.stepFailed))
   })
@@ -64,7 +64,8 @@ function takePlanLine(path: string): string {
 }
 
 function makeLoop(spec: StartSpec): StepLoop {
-  const { maxTokensPerStep, maxSequences } = spec
+  const maxTokensPerStep = spec.maxTokensPerStep ?? 64
+  const maxSequences = spec.maxSequences ?? 8
   const shape = { blockSize, maxBlocksPerSequence: maxContextLen / blockSize }
   const limits = { maxTokensPerStep, maxSequences, numBlocks }
   return new StepLoop({
@@ -77,7 +78,7 @@ function makeLoop(spec: StartSpec): StepLoop {
   })
 }
 
-function makeReady(digest: string): CoreReady {
+function makeReady(digest: string, spec: StartSpec): CoreReady {
   return {
     weightsBytes: 1000,
     kvCacheBytes: 2000,
@@ -88,8 +89,12 @@ function makeReady(digest: string): CoreReady {
     blockSize,
     maxContextLen,
     numThreads: 1,
+    maxSequences: spec.maxSequences ?? 8,
+    maxTokensPerStep: spec.maxTokensPerStep ?? 64,
     warmUpMs: 2,
     digest,
+    device: 'cpu',
+    cacheType: 'float16',
     kernels: 'fake',
   }
 }
