@@ -92,4 +92,10 @@ TensorTable::TensorTable(const ModelSpec& spec) {
 
 const TensorRef& TensorTable::at(const std::string& name) const { return *by_name_.at(name); }
 
+int stored_row(int r, int head_dim) {
+  const int i = r % head_dim;
+  const int half = head_dim / 2;
+  return r - i + (i < half ? 2 * i : 2 * (i - half) + 1);
+}
+
 }  // namespace kvasir

@@ -22,4 +22,8 @@ class TensorTable {
   std::unordered_map<std::string, const TensorRef*> by_name_;
 };
 
+// Where row r of a tensor with interleaved heads is stored: the halves a and b of such a head lie
+// as a0 b0 a1 b1 ...
+int stored_row(int r, int head_dim);
+
 }  // namespace kvasir

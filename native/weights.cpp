@@ -42,13 +42,6 @@ float element(const TensorRef& tensor, const std::byte* data, int i) {
                                     : kernels::to_float(kernels::bf16{bits});
 }
 
-// Where row r is stored. The halves a and b of an interleaved head lie as a0 b0 a1 b1 ...
-int stored_row(int r, int head_dim) {
-  const int i = r % head_dim;
-  const int half = head_dim / 2;
-  return r - i + (i < half ? 2 * i : 2 * (i - half) + 1);
-}
-
 class WeightPacker {
  public:
   WeightPacker(const ModelSpec& spec, Arena& arena,

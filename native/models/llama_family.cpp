@@ -3,36 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "native/models/rope_table.h"
 #include "native/step_check.h"
 
 namespace kvasir {
-
-namespace {
-
-// Long contexts stretch the low frequencies: GGUF files bring the divisors as a tensor, others the
-// rule they come from.
-void fill_table(const ModelSpec& spec, const float* divisors_of_file, float* table,
-                kernels::ThreadPool& pool) {
-  const ModelConfig& config = spec.config;
-  std::vector<float> divisors(static_cast<std::size_t>(config.head_dim / 2), 1.0f);
-  if (divisors_of_file != nullptr) {
-    std::copy_n(divisors_of_file, divisors.size(), divisors.begin());
-  } else if (config.rope_scaling) {
-    const RopeScaling& scaling = *config.rope_scaling;
-    kernels::llama3_frequency_divisors(
-        divisors.data(), config.head_dim, config.rope_theta,
-        {scaling.factor, scaling.low_frequency_factor, scaling.high_frequency_factor,
-         scaling.original_max_context_len});
-  }
-  for (const float divisor : divisors) {
-    CHECK(std::isfinite(divisor) && divisor > 0,
-          "rope_freqs.weight: holds " + std::to_string(divisor) + "; each must be above 0");
-  }
-  kernels::fill_rope_table(table, max_context_len(spec), config.head_dim, config.rope_theta,
-                           divisors.data(), pool);
-}
-
-}  // namespace
 
 LlamaFamily::LlamaFamily(const ModelSpec& spec, const Weights& weights, const KvCache& kv_cache,
                          Workspace& workspace, SamplerSlots& sampler_slots, const Backend& backend,
@@ -45,7 +19,8 @@ LlamaFamily::LlamaFamily(const ModelSpec& spec, const Weights& weights, const Kv
       workspace_(workspace),
       sampler_slots_(sampler_slots),
       backend_(backend) {
-  fill_table(spec, weights.rope_frequency_divisors, workspace.rope_table, pool);
+  fill_rope_table(spec, weights.rope_frequency_divisors, max_context_len(spec),
+                  workspace.rope_table, pool);
 }
 
 void LlamaFamily::run(const StepBatch& step, const StepSize& size) const {
