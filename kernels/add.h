@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda_stream.h"
 #include "kernels/thread_pool.h"
 #include "kernels/types.h"
 
@@ -27,5 +28,8 @@ struct Add {
 
 // Throws Error on a type other than the three.
 void add_cpu(const Add& op, ThreadPool& pool);
+
+// The same on device memory; throws CudaError too, when the launch fails.
+void add_cuda(const Add& op, Stream stream);
 
 }  // namespace kernels

@@ -26,11 +26,15 @@ std::int64_t index_of_max(const T* values, std::int64_t num_values, std::int64_t
 
 }  // namespace
 
+void check_argmax(const Argmax& op) {
+  CHECK(op.num_values >= 1, "argmax: num_values is " + std::to_string(op.num_values) +
+                                ", but a maximum needs at least one value");
+}
+
 void argmax_cpu(const Argmax& op, ThreadPool&) {
   with_plain_type(op.type, "argmax", [&](auto zero) {
     using T = decltype(zero);
-    CHECK(op.num_values >= 1, "argmax: num_values is " + std::to_string(op.num_values) +
-                                  ", but a maximum needs at least one value");
+    check_argmax(op);
     const T* values = static_cast<const T*>(op.values);
     const std::int64_t best = index_of_max(values, op.num_values, op.stride);
     *op.max_index = best;

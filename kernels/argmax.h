@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda_stream.h"
 #include "kernels/thread_pool.h"
 #include "kernels/types.h"
 
@@ -21,5 +22,11 @@ struct Argmax {
 
 // Throws Error on an empty vector or a type other than the three.
 void argmax_cpu(const Argmax& op, ThreadPool& pool);
+
+// The same on device memory; throws CudaError too, when the launch fails.
+void argmax_cuda(const Argmax& op, Stream stream);
+
+// What both refuse before anything is read.
+void check_argmax(const Argmax& op);
 
 }  // namespace kernels

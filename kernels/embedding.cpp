@@ -24,6 +24,10 @@ void check_indices(const Index* indices, int num_tokens, int num_rows) {
 
 }  // namespace
 
+void check_embedding_indices(const std::int64_t* indices, int num_tokens, int vocab_size) {
+  check_indices(indices, num_tokens, vocab_size);
+}
+
 void embedding_cpu(const Embedding& op, ThreadPool& pool) {
   with_plain_type(op.type, "embedding", [&](auto zero) {
     using T = decltype(zero);

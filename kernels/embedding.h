@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda_stream.h"
 #include "kernels/linear.h"
 #include "kernels/thread_pool.h"
 #include "kernels/types.h"
@@ -29,6 +30,14 @@ struct Embedding {
 
 // Throws Error, having written nothing, if an index is outside the table or the type is not plain.
 void embedding_cpu(const Embedding& op, ThreadPool& pool);
+
+// The same on device memory. To refuse a bad index before anything is written it reads the indices
+// back first, and so waits for the stream; the engine's form (cuda_embedding.h) gets ids that were
+// checked on the host. Throws CudaError too, when a call fails.
+void embedding_cuda(const Embedding& op, Stream stream);
+
+// Throws Error unless each of indices [num_tokens] is in [0, vocab_size).
+void check_embedding_indices(const std::int64_t* indices, int num_tokens, int vocab_size);
 
 struct TokenEmbedding {
   float* out;                     // [num_tokens, weight.in_features]

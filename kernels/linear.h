@@ -14,8 +14,7 @@
 // linear_pack.cpp for the layout of each type. The bytes are the source's, with the rows padded
 // to a whole panel.
 //
-// The plain form (row-major W as in checkpoints, one type throughout, float accumulation) is the
-// operator's contract.
+// The plain form, the operator's contract, is in linear_plain.h.
 #pragma once
 
 #include <cstddef>
@@ -63,18 +62,5 @@ struct Linear {
 };
 
 void linear_packed_cpu(const Linear& op, ThreadPool& pool);
-
-struct PlainLinear {
-  void* out;           // [num_tokens, out_features], rows contiguous
-  const void* x;       // [num_tokens, in_features], rows contiguous
-  const void* weight;  // [out_features, in_features], rows contiguous
-  const void* bias;    // [out_features] or null
-  DType type;          // kF32, kF16 or kBF16, of all four; sums are float, rounded once
-  int num_tokens;
-  int in_features;
-  int out_features;
-};
-
-void linear_plain_cpu(const PlainLinear& op, ThreadPool& pool);
 
 }  // namespace kernels

@@ -1,6 +1,5 @@
-// The plain form of linear.h: weights as a checkpoint has them, row-major and of the activations'
-// type. A panel's rows are transposed to floats a slab at a time and run through the loops of the
-// packed form; activations are widened once for a round of tokens.
+#include "kernels/linear_plain.h"
+
 #include <algorithm>
 #include <string>
 
@@ -9,8 +8,9 @@
 #include "kernels/linear_pack.h"
 #include "kernels/plain_type.h"
 
+// A panel's rows are transposed to floats a slab at a time and run through the loops of the packed
+// form (linear.h); activations are widened once for a round of tokens.
 namespace kernels {
-
 namespace {
 
 // k that are transposed at a time.
@@ -109,11 +109,15 @@ void run(const PlainLinear& op, ThreadPool& pool) {
 
 }  // namespace
 
-void linear_plain_cpu(const PlainLinear& op, ThreadPool& pool) {
+void check_linear_plain(const PlainLinear& op) {
   CHECK(op.num_tokens >= 0 && op.in_features > 0 && op.out_features > 0,
         "linear: " + std::to_string(op.num_tokens) + " tokens, weight " +
             std::to_string(op.out_features) + " x " + std::to_string(op.in_features) +
             "; sizes must be positive");
+}
+
+void linear_plain_cpu(const PlainLinear& op, ThreadPool& pool) {
+  check_linear_plain(op);
   with_plain_type(op.type, "linear", [&](auto element) { run<decltype(element)>(op, pool); });
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda_stream.h"
 #include "kernels/thread_pool.h"
 #include "kernels/types.h"
 
@@ -30,5 +31,9 @@ struct RmsNorm {
 
 // Throws Error on a type other than the three.
 void rms_norm_cpu(const RmsNorm& op, ThreadPool& pool);
+
+// The same on device memory, its sums in an order of its own; throws CudaError too, when the launch
+// fails.
+void rms_norm_cuda(const RmsNorm& op, Stream stream);
 
 }  // namespace kernels

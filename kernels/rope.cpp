@@ -12,12 +12,6 @@ namespace {
 constexpr int kTokensPerTask = 16;
 constexpr float kTwoPi = 6.28318530717958648f;
 
-void check_head_dim(const char* operator_name, int head_dim) {
-  CHECK(head_dim > 0 && head_dim % 2 == 0,
-        std::string(operator_name) + ": head_dim is " + std::to_string(head_dim) +
-            ", but the halves of a head need a positive even number");
-}
-
 // theta^(2j / head_dim) in double, rounded once.
 float wavelength_factor(float theta, int j, int head_dim) {
   return static_cast<float>(std::pow(static_cast<double>(theta), 2.0 * j / head_dim));
@@ -49,8 +43,14 @@ void turn_tokens(const Rope& op, int begin, int end) {
 
 }  // namespace
 
+void check_rope_head_dim(const char* operator_name, int head_dim) {
+  CHECK(head_dim > 0 && head_dim % 2 == 0,
+        std::string(operator_name) + ": head_dim is " + std::to_string(head_dim) +
+            ", but the halves of a head need a positive even number");
+}
+
 void rope_cpu(const Rope& op, ThreadPool& pool) {
-  check_head_dim("rope", op.head_dim);
+  check_rope_head_dim("rope", op.head_dim);
   with_plain_type(op.type, "rope", [&](auto zero) {
     using T = decltype(zero);
     pool.parallel_for(op.num_tokens, kTokensPerTask,
@@ -60,7 +60,7 @@ void rope_cpu(const Rope& op, ThreadPool& pool) {
 
 void llama3_frequency_divisors(float* divisors, int head_dim, float theta,
                                const Llama3RopeScaling& scaling) {
-  check_head_dim("rope scaling", head_dim);
+  check_rope_head_dim("rope scaling", head_dim);
   const float low_wavelength = scaling.original_max_position / scaling.low_freq_factor;
   const float high_wavelength = scaling.original_max_position / scaling.high_freq_factor;
   for (int j = 0; j < head_dim / 2; ++j) {
@@ -82,7 +82,7 @@ void llama3_frequency_divisors(float* divisors, int head_dim, float theta,
 
 void fill_rope_table(float* table, int num_positions, int head_dim, float theta,
                      const float* frequency_divisors, ThreadPool& pool) {
-  check_head_dim("rope table", head_dim);
+  check_rope_head_dim("rope table", head_dim);
   const int half = head_dim / 2;
   pool.parallel_for(num_positions, 64, [&](int begin, int end) {
     for (int j = 0; j < half; ++j) {
@@ -101,7 +101,7 @@ void fill_rope_table(float* table, int num_positions, int head_dim, float theta,
 }
 
 void rope_from_table_cpu(const RopeFromTable& op, ThreadPool& pool) {
-  check_head_dim("rope", op.head_dim);
+  check_rope_head_dim("rope", op.head_dim);
   const VectorKernels& vector = vector_kernels(pool.isa());
   const int half = op.head_dim / 2;
   pool.parallel_for(op.num_tokens, kTokensPerTask, [&](int begin, int end) {

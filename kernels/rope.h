@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda_stream.h"
 #include "kernels/thread_pool.h"
 #include "kernels/types.h"
 
@@ -33,6 +34,12 @@ struct Rope {
 
 // Throws Error on an odd head_dim or a type other than the three.
 void rope_cpu(const Rope& op, ThreadPool& pool);
+
+// The same on device memory; throws CudaError too, when the launch fails.
+void rope_cuda(const Rope& op, Stream stream);
+
+// Throws Error, naming the operator, unless head_dim is a positive even number.
+void check_rope_head_dim(const char* operator_name, int head_dim);
 
 // How a model stretches its frequencies. `none` leaves them; `llama3` is Llama-3.1's rule.
 struct Llama3RopeScaling {

@@ -17,18 +17,6 @@ std::string sizes(const SelfAttention& op) {
          ", value_dim " + std::to_string(op.value_dim);
 }
 
-void check(const SelfAttention& op) {
-  CHECK(op.query_len >= 0 && op.kv_len >= op.query_len,
-        "self_attention: the queries are the newest tokens, so kv_len must be at least query_len "
-        "(" +
-            sizes(op) + ")");
-  CHECK(op.num_kv_heads > 0 && op.num_heads > 0 && op.num_heads % op.num_kv_heads == 0,
-        "self_attention: num_heads must be a multiple of num_kv_heads (" + sizes(op) + ")");
-  CHECK(op.head_dim > 0 && op.head_dim <= kMaxHeadDim && op.value_dim > 0 &&
-            op.value_dim <= kMaxHeadDim,
-        "self_attention: head_dim and value_dim must be 1 to 256 (" + sizes(op) + ")");
-}
-
 int rows_per_tile(const SelfAttention& op) {
   const int group = op.num_heads / op.num_kv_heads;
   return tokens_per_attention_tile(group) * group;
@@ -77,14 +65,26 @@ void attend_tokens(const SelfAttention& op, int kv_head, int first, int num_toke
 
 }  // namespace
 
+void check_self_attention(const SelfAttention& op) {
+  CHECK(op.query_len >= 0 && op.kv_len >= op.query_len,
+        "self_attention: the queries are the newest tokens, so kv_len must be at least query_len "
+        "(" +
+            sizes(op) + ")");
+  CHECK(op.num_kv_heads > 0 && op.num_heads > 0 && op.num_heads % op.num_kv_heads == 0,
+        "self_attention: num_heads must be a multiple of num_kv_heads (" + sizes(op) + ")");
+  CHECK(op.head_dim > 0 && op.head_dim <= kMaxHeadDim && op.value_dim > 0 &&
+            op.value_dim <= kMaxHeadDim,
+        "self_attention: head_dim and value_dim must be 1 to 256 (" + sizes(op) + ")");
+}
+
 std::size_t self_attention_scratch_bytes(const SelfAttention& op, int num_threads) {
-  check(op);
+  check_self_attention(op);
   return num_threads * sizeof(float) *
          attention_scratch_floats(rows_per_tile(op), op.head_dim, op.value_dim);
 }
 
 void self_attention_cpu(const SelfAttention& op, ThreadPool& pool) {
-  check(op);
+  check_self_attention(op);
   with_plain_type(op.type, "self_attention", [&](auto zero) {
     using T = decltype(zero);
     const VectorKernels& vector = vector_kernels(pool.isa());

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cuda_stream.h"
 #include "kernels/thread_pool.h"
 #include "kernels/types.h"
 
@@ -33,7 +34,8 @@ struct SelfAttention {
   std::int64_t q_stride;
   std::int64_t k_stride;
   std::int64_t v_stride;
-  void* scratch;  // self_attention_scratch_bytes(op, threads), 64-byte aligned
+  // self_attention_scratch_bytes(op, threads), 64-byte aligned; CUDA does without
+  void* scratch;
 };
 
 // Bytes of scratch for the fields above on a pool of `num_threads`; `scratch` itself is not read.
@@ -41,5 +43,11 @@ std::size_t self_attention_scratch_bytes(const SelfAttention& op, int num_thread
 
 // Throws Error, naming the value, on sizes outside the ranges above or another type.
 void self_attention_cpu(const SelfAttention& op, ThreadPool& pool);
+
+// The same on device memory; throws CudaError too, when the launch fails.
+void self_attention_cuda(const SelfAttention& op, Stream stream);
+
+// What both refuse before anything is read.
+void check_self_attention(const SelfAttention& op);
 
 }  // namespace kernels

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda_stream.h"
 #include "kernels/thread_pool.h"
 #include "kernels/types.h"
 
@@ -27,5 +28,8 @@ struct SwiGlu {
 
 // Throws Error on a type other than the three.
 void swiglu_cpu(const SwiGlu& op, ThreadPool& pool);
+
+// The same on device memory, with an exp of its own; throws CudaError too, when the launch fails.
+void swiglu_cuda(const SwiGlu& op, Stream stream);
 
 }  // namespace kernels

@@ -1,11 +1,12 @@
 // The linear operator's contract: row-major weights, one type throughout.
+#include "kernels/linear_plain.h"
+
 #include <cmath>
 #include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "kernels/linear.h"
 #include "test/kernels/tap.h"
 #include "test/reference/linear.h"
 
