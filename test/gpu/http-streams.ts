@@ -41,7 +41,7 @@ export async function checkHttpStreams(report: Report, modelPath: string): Promi
 }
 
 async function checkKill(report: Report, server: KvasirServer): Promise<void> {
-  const pid = Number((await server.fetchJson('/v1/internal/state')).core_pid)
+  const pid = Number((await server.fetchJson('/v1/internal/state')).corePid)
   const killed = streamAll(server.port, 1000)
   await new Promise((done) => setTimeout(done, 900))
   process.kill(pid, 'SIGKILL')
