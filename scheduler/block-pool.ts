@@ -145,8 +145,9 @@ export class BlockPool {
 
   /**
    * Offers a block for reuse now that it is full and computed. Returns the block that the table
-   * must hold from now on: the same one or, if two sequences computed the same tokens side by side,
-   * the one that was published first. The other goes back, and the chain stays one chain.
+   * must hold from now on, so that the chain stays one chain: the same one or, if two sequences
+   * computed the same tokens side by side, the one that was published first. In that case the
+   * caller lets go of its own block, as soon as no step in flight reads it.
    */
   publish(
     blockId: number,
@@ -163,7 +164,6 @@ export class BlockPool {
     }
     assert(twinId !== blockId, 'a block was published twice', blockId)
     this.share(twinId)
-    this.release(blockId)
     return twinId
   }
 

@@ -2,7 +2,8 @@ import { assert } from './assert.js'
 import { rootParent } from './block-hash.js'
 import type { BlockPool } from './block-pool.js'
 import type { FreeList } from './free-list.js'
-import type { Sequence, SequenceQueue } from './sequence.js'
+import type { Sequence } from './sequence.js'
+import type { SequenceQueue } from './sequence-queue.js'
 
 /** Everything a scheduler keeps, lent out for a check. */
 export interface SchedulerState {
@@ -12,7 +13,12 @@ export interface SchedulerState {
   readonly sequences: ReadonlyMap<number, Sequence>
   readonly waiting: SequenceQueue
   readonly running: SequenceQueue
-  readonly isInFlight: boolean
+  /** Ended, and still in a step in flight. */
+  readonly leaving: SequenceQueue
+  readonly fencedBlocks: readonly number[]
+  /** Steps planned and steps committed: those between are in flight. */
+  readonly numSteps: number
+  readonly numCommits: number
 }
 
 /**
@@ -22,23 +28,27 @@ export interface SchedulerState {
  * run).
  */
 export function checkIntegrity(state: SchedulerState): void {
-  const { pool, samplerSlots, running, sequences } = state
+  const { pool, running, leaving, sequences } = state
   const numHolders = new Int32Array(pool.numBlocks)
   const usedSlots = new Set<number>()
-  let numLive = checkWaiting(state)
+  const numWaiting = checkWaiting(state)
   for (let s = running.first; s !== undefined; s = s.next) {
-    const isAborted = s.status === 'finished' && state.isInFlight && s.numScheduledTokens > 0
-    assert(s.status === 'running' || isAborted, 'an ended sequence still runs', s.id)
-    const isKnown = sequences.get(s.id) === s
-    assert(isKnown !== isAborted, 'a running sequence is not known by its id', s.id)
-    if (!isAborted) numLive++
-    assert(s.samplerSlot >= 0 && !samplerSlots.has(s.samplerSlot), 'a sampler slot is free', s.id)
-    usedSlots.add(s.samplerSlot)
-    checkTable(s, pool)
-    for (let i = 0; i < s.numBlocks; i++) numHolders[s.blockTable[i]!]!++
+    assert(s.status === 'running', 'an ended sequence still runs', s.id)
+    assert(sequences.get(s.id) === s, 'a running sequence is not known by its id', s.id)
+    checkProgress(s, state)
+    checkHolding(s, state, usedSlots, numHolders)
   }
-  assert(usedSlots.size === running.length, 'two sequences have one sampler slot')
+  for (let s = leaving.first; s !== undefined; s = s.next) {
+    assert(s.status === 'finished', 'a sequence leaves that has not ended', s.id)
+    assert(sequences.get(s.id) !== s, 'an ended sequence is still known by its id', s.id)
+    assert(s.lastStep > state.numCommits, 'an ended sequence holds more than a step has', s.id)
+    checkHolding(s, state, usedSlots, numHolders)
+  }
+  const numSlots = running.length + leaving.length
+  assert(usedSlots.size === numSlots, 'two sequences have one sampler slot')
+  const numLive = numWaiting + running.length
   assert(numLive === sequences.size, 'the sequences are miscounted', numLive)
+  checkFenced(state, numHolders)
   pool.checkIntegrity(numHolders)
 }
 
@@ -46,8 +56,9 @@ export function checkIntegrity(state: SchedulerState): void {
 function checkWaiting({ waiting, sequences }: SchedulerState): number {
   let numWaiting = 0
   for (let s = waiting.first; s !== undefined; s = s.next) {
-    const holdsNothing = s.numBlocks === 0 && s.numComputedTokens === 0 && s.samplerSlot === -1
-    assert(holdsNothing && s.status === 'waiting', 'a waiting sequence holds something', s.id)
+    const numHeld = s.numBlocks + s.numPlannedTokens + s.numComputedTokens + s.numPendingTokens
+    const holdsNothing = numHeld === 0 && s.samplerSlot === -1 && s.status === 'waiting'
+    assert(holdsNothing, 'a waiting sequence holds something', s.id)
     assert(sequences.get(s.id) === s, 'a waiting sequence is not known by its id', s.id)
     numWaiting++
   }
@@ -55,21 +66,55 @@ function checkWaiting({ waiting, sequences }: SchedulerState): number {
   return numWaiting
 }
 
-function checkTable(s: Sequence, pool: BlockPool): void {
-  const numNeeded = s.isProtected ? s.blockTable.length : Math.ceil(s.numTokens / pool.blockSize)
-  // The token that was sampled last gets its block when it is scheduled.
-  const isLate = !s.isProtected && s.numScheduledTokens === 0 && s.numBlocks === numNeeded - 1
-  assert(s.numBlocks === numNeeded || isLate, 'a sequence has too many or too few blocks', s.id)
+/** What holds for a sequence that runs, but not for one that has ended with steps in flight. */
+function checkProgress(s: Sequence, { pool, numSteps, numCommits }: SchedulerState): void {
+  const { blockSize } = pool
+  const numStepsOfIt = Math.max(0, s.lastStep - numCommits)
+  assert(s.lastStep <= numSteps, 'a sequence is in a step that was not planned', s.id)
+  assert(s.numPendingTokens <= numStepsOfIt, 'a token is pending that no step samples', s.id)
   assert(s.numComputedTokens < s.numTokens, 'a sequence computed tokens it has not', s.id)
-  const numFull = Math.floor(s.numComputedTokens / pool.blockSize)
+  const isInFlight = s.numPlannedTokens > s.numComputedTokens
+  assert(isInFlight === numStepsOfIt > 0, 'planned tokens disagree with the steps', s.id)
+  assert(s.numUnplannedTokens >= 1, 'tokens are planned that nobody samples; sequence', s.id)
+
+  // A prompt takes all its blocks at admission, a decode each when its token is planned.
+  const isPrefill = s.numUnplannedTokens > 1
+  const numNeeded = Math.ceil((isPrefill ? s.numTokens : s.numPlannedTokens) / blockSize)
+  const isEarly = !isPrefill && s.numBlocks === Math.ceil((s.numPlannedTokens + 1) / blockSize)
+  const isRight = s.isProtected
+    ? s.numBlocks === s.blockTable.length
+    : s.numBlocks === numNeeded || isEarly
+  assert(isRight, 'a sequence has too many or too few blocks', s.id)
+  const numFull = Math.floor(s.numComputedTokens / blockSize)
   assert(s.numPublishedBlocks === numFull, 'a full block is not published; sequence', s.id)
+}
+
+/** Its sampler slot is its own, its table agrees with the keys. Counts its blocks. */
+function checkHolding(
+  s: Sequence,
+  { pool, samplerSlots }: SchedulerState,
+  usedSlots: Set<number>,
+  numHolders: Int32Array,
+): void {
+  assert(s.samplerSlot >= 0 && !samplerSlots.has(s.samplerSlot), 'a sampler slot is free', s.id)
+  usedSlots.add(s.samplerSlot)
   for (let i = 0; i < s.numBlocks; i++) {
     const parentId = i === 0 ? rootParent : s.blockTable[i - 1]!
     const blockId = s.blockTable[i]!
     const isRight =
-      i < numFull
+      i < s.numPublishedBlocks
         ? pool.isPublishedAs(blockId, parentId, s.tenant, s.tokenIds, i * pool.blockSize)
         : !pool.isPublished(blockId) && pool.refCount(blockId) === 1
     assert(isRight, 'a block table does not agree with the keys; sequence', s.id)
+    numHolders[blockId]!++
+  }
+}
+
+function checkFenced(state: SchedulerState, numHolders: Int32Array): void {
+  const isFencing = state.numSteps > state.numCommits || state.fencedBlocks.length === 0
+  assert(isFencing, 'a block is fenced, and no step is in flight', state.fencedBlocks[0])
+  for (const blockId of state.fencedBlocks) {
+    assert(!state.pool.isPublished(blockId), 'a fenced block is published', blockId)
+    numHolders[blockId]!++
   }
 }

@@ -1,30 +1,16 @@
 import { assert } from './assert.js'
-import { rootParent } from './block-hash.js'
 import { BlockPool } from './block-pool.js'
+import { growTable, needsBlock, publishFullBlocks, releaseTable } from './block-table.js'
 import { FreeList } from './free-list.js'
 import { checkIntegrity } from './integrity.js'
-import { Sequence, SequenceQueue, type SequenceSpec } from './sequence.js'
-import { type SequenceEnd, StepPlan } from './step-plan.js'
-
-/** What the scheduler may use. Fixed for its life. */
-export interface SchedulerLimits {
-  /** Tokens in a KV block. */
-  readonly blockSize: number
-  /** KV blocks in the pool. */
-  readonly numBlocks: number
-  /** New tokens a step computes at most, decodes and prefill chunks together. */
-  readonly maxTokensPerStep: number
-  /** Sampler slots; sequences that run at once at most. */
-  readonly maxSequences: number
-  /** Prompt and output of one sequence at most. */
-  readonly maxContextLen: number
-  /** An integer below 2^53 that clients cannot know; it only steers where prefix keys are stored. */
-  readonly hashSeed: number
-}
+import { type ResolvedLimits, resolveLimits, type SchedulerLimits } from './limits.js'
+import { Sequence, type SequenceSpec } from './sequence.js'
+import { SequenceQueue } from './sequence-queue.js'
+import { type SequenceEnd, StepPlan, type StepRow } from './step-plan.js'
 
 export interface SchedulerStats {
   readonly numWaiting: number
-  /** Sequences that hold blocks and a sampler slot, aborted ones included until their commit. */
+  /** Sequences that hold blocks and a sampler slot, ended ones included while a step in flight has them. */
   readonly numRunning: number
   readonly numBlocks: number
   /** numFreeBlocks + numCachedBlocks + numUsedBlocks = numBlocks. */
@@ -48,16 +34,18 @@ const reserveDivisor = 64
  * Decides what each step computes. Pure: no clock, no randomness, no i/o; the same calls give the
  * same plans.
  *
- *   add, abort   at any time between the calls below, also while a step is in flight
- *   schedule     a plan for the next step, or undefined if nobody is here
- *   commit       what the step sampled; may finish sequences
+ *   add, abort   at any time between the calls below, also while steps are in flight
+ *   schedule     a plan for the next step, or undefined if nothing can be planned now
+ *   commit       what the oldest step in flight sampled; may finish sequences
  *
- * One step is in flight at a time: each plan is committed before the next `schedule`.
+ * Up to `maxStepsInFlight` plans wait for their commit, and they are committed in order. With two,
+ * step n + 1 is planned while step n runs: the tokens that step n samples are not known yet, so
+ * their rows refer to rows of step n instead. The answers are the same either way.
  *
  * A broken invariant throws a plain Error. The scheduler is not to be used after one.
  */
 export class Scheduler {
-  readonly limits: SchedulerLimits
+  readonly limits: ResolvedLimits
   readonly #pool: BlockPool
   readonly #samplerSlots: FreeList
   /** Every sequence that has not ended, by id. */
@@ -66,14 +54,18 @@ export class Scheduler {
   readonly #waiting = new SequenceQueue()
   /** In order of admission. */
   readonly #running = new SequenceQueue()
-  readonly #plan = new StepPlan()
+  /** Ended, but a step in flight still has them: they keep their blocks and slots until then. */
+  readonly #leaving = new SequenceQueue()
+  /** Blocks that a twin took the place of while a step in flight reads them; each held once. */
+  readonly #fencedBlocks: number[] = []
+  readonly #plans: readonly [StepPlan, StepPlan] = [new StepPlan(), new StepPlan()]
   /**
    * Seats for running sequences. Not more than a step has tokens: so every decode runs in every
    * step, and the oldest prefill always has a token left to compute.
    */
   readonly #maxRunning: number
-  #isInFlight = false
   #numSteps = 0
+  #numCommits = 0
   #numPreemptions = 0
   #numPrefixHitTokens = 0
 
@@ -82,11 +74,7 @@ export class Scheduler {
     limits: SchedulerLimits,
     pool = new BlockPool(limits.numBlocks, limits.blockSize, limits.hashSeed),
   ) {
-    for (const [name, value] of Object.entries(limits)) {
-      assert(Number.isSafeInteger(value), `the scheduler's ${name} must be an integer`, value)
-      assert(value >= 1 || name === 'hashSeed', `the scheduler's ${name} must be 1 or more`, value)
-    }
-    this.limits = limits
+    this.limits = resolveLimits(limits)
     this.#pool = pool
     this.#maxRunning = Math.min(limits.maxSequences, limits.maxTokensPerStep)
     this.#samplerSlots = new FreeList(limits.maxSequences)
@@ -97,7 +85,7 @@ export class Scheduler {
   get stats(): SchedulerStats {
     return {
       numWaiting: this.#waiting.length,
-      numRunning: this.#running.length,
+      numRunning: this.#running.length + this.#leaving.length,
       numBlocks: this.#pool.numBlocks,
       numFreeBlocks: this.#pool.numFreeBlocks,
       numCachedBlocks: this.#pool.numCachedBlocks,
@@ -107,6 +95,11 @@ export class Scheduler {
       numEvictions: this.#pool.numEvictions,
       numPrefixHitTokens: this.#numPrefixHitTokens,
     }
+  }
+
+  /** Plans that wait for their commit. */
+  get numStepsInFlight(): number {
+    return this.#numSteps - this.#numCommits
   }
 
   /** Whether a prompt of this length can be answered with at least one token. */
@@ -143,62 +136,73 @@ export class Scheduler {
 
   /**
    * Ends a sequence, whatever it is doing; false if no sequence with this id lives (any more).
-   * It has no outcome afterwards. If the step in flight runs it, its blocks and its sampler slot
-   * go back when that step is committed, because until then the step may write to them.
+   * It has no outcome afterwards. If steps in flight have it, its blocks and its sampler slot go
+   * back with the commit of the newest of them, because until then they may be written to.
    */
   abort(id: number): boolean {
     const sequence = this.#sequences.get(id)
     if (sequence === undefined) return false
-    this.#sequences.delete(id)
-    if (sequence.status === 'waiting') this.#waiting.remove(sequence)
-    else if (sequence.numScheduledTokens === 0) this.#giveBack(sequence, 'reusable')
-    sequence.status = 'finished'
+    if (sequence.status === 'running') {
+      this.#leave(sequence)
+    } else {
+      this.#waiting.remove(sequence)
+      sequence.status = 'finished'
+      this.#sequences.delete(id)
+    }
     return true
   }
 
   /**
    * Plans the next step: every decode, then prefill chunks of running sequences, then new ones,
-   * oldest first, until the token budget, the pool or the seats are used up. The same object each
-   * time. undefined means that no sequence waits or runs.
+   * oldest first, until the token budget, the pool or the seats are used up.
+   *
+   * undefined means that nothing can be planned now: with steps in flight, the oldest must be
+   * committed first; with none, no sequence waits or runs.
    */
   schedule(): StepPlan | undefined {
-    assert(!this.#isInFlight, 'a step was scheduled before the last one was committed')
-    const plan = this.#plan
+    const { numStepsInFlight } = this
+    const isWithin = numStepsInFlight < this.limits.maxStepsInFlight
+    assert(isWithin, 'a step was scheduled before one was committed; in flight', numStepsInFlight)
     const numPreemptionsBefore = this.#numPreemptions
-    plan.clear()
+    if (!this.#makeRoomForDecodes()) return undefined
+    const plan = this.#plans[this.#numSteps % 2]!
+    plan.clear(this.#numSteps + 1)
     this.#scheduleDecodes(plan)
     this.#schedulePrefills(plan)
     // Whoever was just preempted is first in line, and would only take back what was taken.
     if (this.#numPreemptions === numPreemptionsBefore) this.#admitWaiting(plan)
     plan.seal()
 
-    if (plan.sequences.length === 0) {
-      const numLive = this.#running.length + this.#waiting.length
-      assert(numLive === 0, 'no sequence could run, of', numLive)
+    if (plan.rows.length === 0) {
+      const numLive = this.#sequences.size
+      assert(numLive === 0 || numStepsInFlight > 0, 'no sequence could run, of', numLive)
       return undefined
     }
-    this.#isInFlight = true
     this.#numSteps++
     return plan
   }
 
   /**
-   * Takes over the results of the step in flight: sampledTokenIds[i] belongs to plan.sequences[i]
-   * and is read only if that sequence samples; a negative one means that the sequence failed.
-   * Blocks that became full are offered for reuse. plan.outcomes says what came of it.
+   * Takes over the results of the oldest step in flight: sampledTokenIds[i] belongs to
+   * plan.rows[i] and is read only if that row samples; a negative one means that the sequence
+   * failed. Rows of sequences that have ended meanwhile are thrown away. Blocks that became full
+   * are offered for reuse. plan.outcomes says what came of it.
    */
   commit(plan: StepPlan, sampledTokenIds: Int32Array): void {
-    assert(this.#isInFlight && plan === this.#plan, 'a plan was committed that is not in flight')
-    const numSequences = plan.sequences.length
+    const isOldest = plan === this.#plans[this.#numCommits % 2] && this.numStepsInFlight > 0
+    assert(isOldest, 'a plan was committed that is not the oldest in flight', plan.stepNumber)
+    const numRows = plan.rows.length
     const numResults = sampledTokenIds.length
-    assert(numResults >= numSequences, 'a step was committed with too few results', numResults)
-    this.#isInFlight = false
-    for (let i = 0; i < numSequences; i++) {
-      this.#commitSequence(plan, plan.sequences[i]!, sampledTokenIds[i]!)
-    }
+    assert(numResults >= numRows, 'a step was committed with too few results', numResults)
+    this.#numCommits++
+    // They were fenced at the commit before, for this step.
+    for (const blockId of this.#fencedBlocks) this.#pool.release(blockId)
+    this.#fencedBlocks.length = 0
+    for (let i = 0; i < numRows; i++) this.#commitRow(plan, plan.rows[i]!, sampledTokenIds[i]!)
     plan.sealOutcomes()
+    this.#releaseLeaving()
     this.#pool.checkAccounting()
-    const numSlots = this.#samplerSlots.length + this.#running.length
+    const numSlots = this.#samplerSlots.length + this.#running.length + this.#leaving.length
     assert(numSlots === this.limits.maxSequences, 'sampler slots do not add up', numSlots)
   }
 
@@ -213,34 +217,52 @@ export class Scheduler {
       sequences: this.#sequences,
       waiting: this.#waiting,
       running: this.#running,
-      isInFlight: this.#isInFlight,
+      leaving: this.#leaving,
+      fencedBlocks: this.#fencedBlocks,
+      numSteps: this.#numSteps,
+      numCommits: this.#numCommits,
     })
   }
 
+  /**
+   * Sees to it that the pool has a block for every decode that asks for one, at the expense of
+   * newer sequences if need be. false while steps are in flight: their commits may free blocks, and
+   * only then is every token of a sequence known that would be preempted.
+   */
+  #makeRoomForDecodes(): boolean {
+    // Each decode asks for one block at most, so the count is only taken when the pool is tight.
+    if (this.#pool.numAvailableBlocks >= this.#running.length) return true
+    while (this.#countBlocksForDecodes() > this.#pool.numAvailableBlocks) {
+      if (this.numStepsInFlight > 0) return false
+      this.#preempt(this.#findNewestPreemptable())
+    }
+    return true
+  }
+
+  #countBlocksForDecodes(): number {
+    let numBlocks = 0
+    for (let s = this.#running.first; s !== undefined; s = s.next) {
+      if (isDecode(s) && needsBlock(s, this.limits.blockSize)) numBlocks++
+    }
+    return numBlocks
+  }
+
   #scheduleDecodes(plan: StepPlan): void {
-    let sequence = this.#running.first
-    while (sequence !== undefined) {
-      const isDecode = sequence.numUncomputedTokens === 1
-      if (isDecode && !this.#makeRoom(sequence)) {
-        // It is the newest that may be preempted itself: behind it are only protected ones.
-        const next: Sequence | undefined = sequence.next
-        this.#preempt(sequence)
-        sequence = next
-        continue
-      }
-      if (isDecode) plan.add(sequence, 1)
-      sequence = sequence.next
+    for (let s = this.#running.first; s !== undefined; s = s.next) {
+      if (!isDecode(s)) continue
+      if (needsBlock(s, this.limits.blockSize)) growTable(s, this.#pool)
+      plan.add(s, 1)
     }
     plan.numDecodes = plan.numTokens
   }
 
   /** Continues prompts that are not computed yet. Their blocks were taken at admission. */
   #schedulePrefills(plan: StepPlan): void {
-    for (let sequence = this.#running.first; sequence !== undefined; sequence = sequence.next) {
+    for (let s = this.#running.first; s !== undefined; s = s.next) {
       const numTokensLeft = this.limits.maxTokensPerStep - plan.numTokens
       if (numTokensLeft === 0) return
-      if (sequence.numScheduledTokens > 0) continue
-      plan.add(sequence, Math.min(sequence.numUncomputedTokens, numTokensLeft))
+      if (s.numUnplannedTokens === 1) continue
+      plan.add(s, Math.min(s.numUnplannedTokens, numTokensLeft))
     }
   }
 
@@ -249,7 +271,7 @@ export class Scheduler {
    * throughput a little and lets the long one starve (docs/adr/0004-first-come-first-served.md).
    */
   #admitWaiting(plan: StepPlan): void {
-    while (this.#running.length < this.#maxRunning) {
+    while (this.#running.length < this.#maxRunning && this.#samplerSlots.length > 0) {
       const numTokensLeft = this.limits.maxTokensPerStep - plan.numTokens
       const sequence = this.#waiting.first
       if (numTokensLeft === 0 || sequence === undefined) return
@@ -261,7 +283,7 @@ export class Scheduler {
       sequence.samplerSlot = this.#samplerSlots.takeFront()
       if (sequence.numPreemptions === 0) sequence.numCachedTokens = sequence.numComputedTokens
       this.#numPrefixHitTokens += sequence.numComputedTokens
-      plan.add(sequence, Math.min(sequence.numUncomputedTokens, numTokensLeft))
+      plan.add(sequence, Math.min(sequence.numUnplannedTokens, numTokensLeft))
       plan.addAdmitted(sequence)
     }
   }
@@ -297,23 +319,7 @@ export class Scheduler {
     sequence.numBlocks = numNeeded
     sequence.numPublishedBlocks = numHits
     sequence.numComputedTokens = numHits * blockSize
-    return true
-  }
-
-  /**
-   * Gives a decode the block that its token goes to, at the expense of newer sequences if need be.
-   * false if there is nobody newer who may be preempted.
-   */
-  #makeRoom(sequence: Sequence): boolean {
-    if (sequence.numTokens <= sequence.numBlocks * this.limits.blockSize) return true
-    let blockId = this.#pool.take()
-    while (blockId === -1) {
-      const victim = this.#findNewestPreemptable()
-      if (victim === sequence) return false
-      this.#preempt(victim)
-      blockId = this.#pool.take()
-    }
-    sequence.blockTable[sequence.numBlocks++] = blockId
+    sequence.numPlannedTokens = numHits * blockSize
     return true
   }
 
@@ -330,69 +336,84 @@ export class Scheduler {
    * the line stays in order of arrival. What it had computed stays cached while there is room.
    */
   #preempt(sequence: Sequence): void {
-    assert(sequence.numScheduledTokens === 0, 'a planned sequence was preempted', sequence.id)
-    this.#giveBack(sequence, 'reusable')
+    this.#running.remove(sequence)
+    this.#giveBack(sequence)
     sequence.status = 'waiting'
     sequence.numPreemptions++
     this.#numPreemptions++
     this.#waiting.pushFront(sequence)
   }
 
-  #commitSequence(plan: StepPlan, sequence: Sequence, sampledTokenId: number): void {
-    const isSampled = sequence.samples
-    const hasFailed = isSampled && sampledTokenId < 0
-    sequence.numComputedTokens += sequence.numScheduledTokens
-    sequence.numScheduledTokens = 0
-    if (!hasFailed) this.#publishFullBlocks(sequence)
-
-    if (sequence.status === 'finished') {
-      // Aborted while its step was in flight. Only now can nothing write to its blocks any more.
-      this.#giveBack(sequence, hasFailed ? 'suspect' : 'reusable')
-    } else if (hasFailed) {
+  #commitRow(plan: StepPlan, row: StepRow, sampledTokenId: number): void {
+    const { sequence } = row
+    // It ended while this step was in flight: what the step did for it is thrown away.
+    if (sequence.status === 'finished') return
+    if (row.samples && sampledTokenId < 0) {
+      sequence.isSuspect = true
       this.#finish(plan, sequence, -1, 'failed')
-    } else if (isSampled) {
-      const isStop = sequence.isStop(sampledTokenId)
-      sequence.appendToken(sampledTokenId)
-      if (isStop) this.#finish(plan, sequence, sampledTokenId, 'stop')
-      else if (sequence.numOutputTokens === sequence.maxTokens) {
-        this.#finish(plan, sequence, sampledTokenId, 'length')
-      } else plan.addOutcome(sequence, sampledTokenId, null)
+      return
     }
+    sequence.numComputedTokens += row.numTokens
+    this.#publish(sequence)
+    if (!row.samples) return
+
+    sequence.numPendingTokens--
+    const isStop = sequence.isStop(sampledTokenId)
+    sequence.appendToken(sampledTokenId)
+    if (isStop) this.#finish(plan, sequence, sampledTokenId, 'stop')
+    else if (sequence.numOutputTokens === sequence.maxTokens) {
+      this.#finish(plan, sequence, sampledTokenId, 'length')
+    } else plan.addOutcome(sequence, sampledTokenId, null)
   }
 
-  /** Offers the blocks for reuse that this step filled: computed and never to be written again. */
-  #publishFullBlocks(sequence: Sequence): void {
-    const { tenant, tokenIds, blockTable } = sequence
-    const { blockSize } = this.limits
-    let start = sequence.numPublishedBlocks * blockSize
-    while (start + blockSize <= sequence.numComputedTokens) {
-      const i = sequence.numPublishedBlocks++
-      const parentId = i === 0 ? rootParent : blockTable[i - 1]!
-      blockTable[i] = this.#pool.publish(blockTable[i]!, parentId, tenant, tokenIds, start)
-      start += blockSize
-    }
+  #publish(sequence: Sequence): void {
+    const numFenced = this.#fencedBlocks.length
+    publishFullBlocks(sequence, this.#pool, this.#fencedBlocks)
+    if (this.#isInFlight(sequence)) return
+    // No step reads the blocks any more that twins took the place of.
+    while (this.#fencedBlocks.length > numFenced) this.#pool.release(this.#fencedBlocks.pop()!)
   }
 
   #finish(plan: StepPlan, sequence: Sequence, tokenId: number, reason: SequenceEnd): void {
-    this.#giveBack(sequence, reason === 'failed' ? 'suspect' : 'reusable')
-    sequence.status = 'finished'
-    this.#sequences.delete(sequence.id)
+    this.#leave(sequence)
     plan.addOutcome(sequence, tokenId, reason)
   }
 
-  /** The one way out of running: every block, the sampler slot and the place go back. */
-  #giveBack(sequence: Sequence, content: 'reusable' | 'suspect'): void {
-    // From the end, so that the deepest block of a chain is evicted first.
-    for (let i = sequence.numBlocks - 1; i >= 0; i--) {
-      const blockId = sequence.blockTable[i]!
-      if (content === 'reusable') this.#pool.release(blockId)
-      else this.#pool.discard(blockId)
+  /** Ends a running sequence. What it holds goes back now, or with the newest step that has it. */
+  #leave(sequence: Sequence): void {
+    sequence.status = 'finished'
+    this.#sequences.delete(sequence.id)
+    this.#running.remove(sequence)
+    if (this.#isInFlight(sequence)) this.#leaving.pushBack(sequence)
+    else this.#giveBack(sequence)
+  }
+
+  #releaseLeaving(): void {
+    let sequence = this.#leaving.first
+    while (sequence !== undefined) {
+      const { next }: Sequence = sequence
+      if (!this.#isInFlight(sequence)) {
+        this.#leaving.remove(sequence)
+        this.#giveBack(sequence)
+      }
+      sequence = next
     }
-    sequence.numBlocks = 0
-    sequence.numPublishedBlocks = 0
-    sequence.numComputedTokens = 0
+  }
+
+  #isInFlight(sequence: Sequence): boolean {
+    return sequence.lastStep > this.#numCommits
+  }
+
+  /** The one way out of running: every block and the sampler slot go back. */
+  #giveBack(sequence: Sequence): void {
+    releaseTable(sequence, this.#pool)
+    sequence.numPendingTokens = 0
     this.#samplerSlots.pushFront(sequence.samplerSlot)
     sequence.samplerSlot = -1
-    this.#running.remove(sequence)
   }
+}
+
+/** Whether the next step computes one token of it, and not because of a limit. */
+function isDecode(sequence: Sequence): boolean {
+  return sequence.numUnplannedTokens === 1 && !sequence.isLastTokenPending
 }

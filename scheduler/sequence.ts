@@ -26,22 +26,24 @@ export interface SequenceSpec {
 /**
  * One choice of one request, as tokens, and its place in the pool. Only the scheduler writes to it.
  *
- *   tokenIds     | prompt                    | output              | unused    |
- *                0                    numPromptTokens           numTokens   capacity
+ *   tokenIds     | prompt                 | output           | pending | unused |
+ *                0                 numPromptTokens       numTokens         capacity
  *
- *   KV cache     | computed          | scheduled | not yet        |
- *                0          numComputedTokens    |
- *                                     numComputedTokens + numScheduledTokens
+ *   KV cache     | computed          | in flight   | not yet              |
+ *                0          numComputedTokens    numPlannedTokens
  *
- *   blockTable   | published | private            | unused                     |
- *                0    numPublishedBlocks      numBlocks
+ *   blockTable   | published | private                 | unused           |
+ *                0    numPublishedBlocks            numBlocks
  *
- * While a step is in flight, it computes the tokens [numComputedTokens, numComputedTokens +
- * numScheduledTokens). Token t lies in block blockTable[floor(t / blockSize)], t % blockSize.
+ * The steps in flight compute the tokens [numComputedTokens, numPlannedTokens), and sample
+ * numPendingTokens tokens that nobody here knows yet: the newest of them is the input of the next
+ * step all the same. Token t lies in block blockTable[floor(t / blockSize)], t % blockSize.
  */
 export class Sequence {
   readonly id: number
   readonly tenant: number
+  /** Which choice of its request it is, from 0. */
+  readonly choice: number
   readonly numPromptTokens: number
   readonly maxTokens: number
   readonly minTokens: number
@@ -51,10 +53,12 @@ export class Sequence {
   /** Prompt, then output: [numPromptTokens + maxTokens], of which numTokens are known. */
   readonly tokenIds: Int32Array
   numTokens: number
-  /** Tokens whose K and V are in the cache, before the step in flight. */
+  /** Tokens that steps in flight sample: 0 to the number of steps in flight. */
+  numPendingTokens = 0
+  /** Tokens whose K and V are in the cache, as of the last commit. */
   numComputedTokens = 0
-  /** Tokens the step in flight computes; 0 if it does not run this sequence. */
-  numScheduledTokens = 0
+  /** The same once every step in flight has run. */
+  numPlannedTokens = 0
   /** Prompt tokens found in the cache at the first admission: what the client is told. */
   numCachedTokens = 0
 
@@ -68,14 +72,21 @@ export class Sequence {
   samplerSlot = -1
   status: SequenceStatus = 'waiting'
   numPreemptions = 0
+  /** Whether the model failed on it, so that what only it computed is not to be reused. */
+  isSuspect = false
+
+  /** The newest step that reads or writes its blocks, and its row there. */
+  lastStep = 0
+  lastRow = -1
 
   /** Neighbours in the queue that holds the sequence. */
   next: Sequence | undefined = undefined
   previous: Sequence | undefined = undefined
 
-  constructor(spec: SequenceSpec, blockSize: number) {
-    this.id = spec.id
+  constructor(spec: SequenceSpec, blockSize: number, choice = 0) {
+    this.id = spec.id + choice
     this.tenant = spec.tenant
+    this.choice = choice
     this.numPromptTokens = spec.promptTokenIds.length
     this.maxTokens = spec.maxTokens
     this.minTokens = spec.minTokens
@@ -89,18 +100,19 @@ export class Sequence {
     this.blockTable = new Int32Array(Math.ceil(maxCachedTokens / blockSize))
   }
 
+  /** Output tokens that are known. */
   get numOutputTokens(): number {
     return this.numTokens - this.numPromptTokens
   }
 
-  /** Tokens that must still go through the model before the next one can be sampled; 1 or more. */
-  get numUncomputedTokens(): number {
-    return this.numTokens - this.numComputedTokens
+  /** Tokens that no step computes yet, a pending one included; 1 or more. */
+  get numUnplannedTokens(): number {
+    return this.numTokens + this.numPendingTokens - this.numPlannedTokens
   }
 
-  /** Whether the step in flight samples for it: a chunk of a prompt that is not the last does not. */
-  get samples(): boolean {
-    return this.numComputedTokens + this.numScheduledTokens === this.numTokens
+  /** Whether the step in flight samples the last token that maxTokens allows. */
+  get isLastTokenPending(): boolean {
+    return this.numOutputTokens + this.numPendingTokens === this.maxTokens
   }
 
   /** Whether it may not be preempted any more, because it waits for, or holds, all it can need. */
@@ -126,47 +138,5 @@ export class Sequence {
       this.id,
     )
     this.tokenIds[this.numTokens++] = tokenId
-  }
-}
-
-/**
- * Sequences in order, linked through their own fields: O(1) at both ends and in the middle. A
- * sequence is in one queue at a time.
- */
-export class SequenceQueue {
-  first: Sequence | undefined = undefined
-  last: Sequence | undefined = undefined
-  length = 0
-
-  pushBack(sequence: Sequence): void {
-    sequence.previous = this.last
-    if (this.last === undefined) this.first = sequence
-    else this.last.next = sequence
-    this.last = sequence
-    this.length++
-  }
-
-  pushFront(sequence: Sequence): void {
-    sequence.next = this.first
-    if (this.first === undefined) this.last = sequence
-    else this.first.previous = sequence
-    this.first = sequence
-    this.length++
-  }
-
-  remove(sequence: Sequence): void {
-    const { previous, next } = sequence
-    assert(
-      previous === undefined ? this.first === sequence : previous.next === sequence,
-      'a sequence was removed from a queue it is not in; sequence',
-      sequence.id,
-    )
-    if (previous === undefined) this.first = next
-    else previous.next = next
-    if (next === undefined) this.last = previous
-    else next.previous = previous
-    sequence.previous = undefined
-    sequence.next = undefined
-    this.length--
   }
 }

@@ -26,6 +26,7 @@ const defaults = {
 } as const
 
 export interface StartedCore {
+  readonly scheduler: Scheduler
   readonly model: NativeModel
   readonly loop: StepLoop
   readonly ready: CoreReady
@@ -54,16 +55,17 @@ export async function startCore(
   const { maxContextLen, maxBlocksPerSequence, numBlocks } = plan
   // The seed only has to be unknown to clients: it keeps them from aiming at one hash bucket.
   const hashSeed = randomInt(2 ** 47)
+  const scheduler = new Scheduler({
+    blockSize,
+    numBlocks,
+    maxTokensPerStep,
+    maxSequences,
+    maxContextLen,
+    hashSeed,
+  })
   const loop = new StepLoop({
     model,
-    scheduler: new Scheduler({
-      blockSize,
-      numBlocks,
-      maxTokensPerStep,
-      maxSequences,
-      maxContextLen,
-      hashSeed,
-    }),
+    scheduler,
     shape: { blockSize, maxBlocksPerSequence },
     limits: { vocabSize: config.vocabSize, maxContextLen },
     numStepsBefore: numWarmUpSteps,
@@ -88,7 +90,7 @@ export async function startCore(
     cacheType: setting.cacheType,
     kernels: setting.device.kind === 'cpu' ? addon.cpuFeatures().kernels : setting.device.gpu.name,
   }
-  return { model, loop, ready }
+  return { model, scheduler, loop, ready }
 }
 
 interface Setting {
@@ -167,22 +169,20 @@ async function warmUp(
   const tokenIds = Int32Array.of(0)
   const sequence = {
     id: 0,
+    choice: 0,
     tokenIds,
-    numTokens: 1,
     numPromptTokens: 1,
-    numComputedTokens: 0,
-    numScheduledTokens: 1,
-    samples: true,
     blockTable: Int32Array.of(0),
     numBlocks: 1,
     samplerSlot: 0,
   }
+  const row = { sequence, start: 0, numTokens: 1, samples: true, sourceRow: -1 }
   const submissions = new Map([[0, greedySubmission(tokenIds)]])
   let fastestMs = Number.POSITIVE_INFINITY
   for (let i = 0; i < numWarmUpSteps; i++) {
     const views = model.stepBatches[i % 2]!
     model.fillSamplerSlot(0, tokenIds, 1)
-    packStepBatch(views, [sequence], submissions, { blockSize, maxBlocksPerSequence })
+    packStepBatch(views, [row], submissions, { blockSize, maxBlocksPerSequence })
     const startMs = performance.now()
     await model.step(1, 1, 1)
     fastestMs = Math.min(fastestMs, performance.now() - startMs)

@@ -2,18 +2,24 @@ import type { Submission } from '../frames-to-core.js'
 import type { StepBatchViews } from './addon.js'
 import { type AdjustmentSink, logitsProcessors } from './logits-processors.js'
 
-/** What packing reads of a scheduled sequence; `scheduler/sequence.ts` has more. */
+/** What packing reads of a sequence; `scheduler/sequence.ts` has more. */
 export interface ScheduledSequence {
   readonly id: number
+  readonly choice: number
   readonly tokenIds: Int32Array
-  readonly numTokens: number
   readonly numPromptTokens: number
-  readonly numComputedTokens: number
-  readonly numScheduledTokens: number
-  readonly samples: boolean
   readonly blockTable: Int32Array
   readonly numBlocks: number
   readonly samplerSlot: number
+}
+
+/** What one step computes for a sequence; see `StepRow` in `scheduler/step-plan.ts`. */
+export interface ScheduledRow {
+  readonly sequence: ScheduledSequence
+  readonly start: number
+  readonly numTokens: number
+  readonly samples: boolean
+  readonly sourceRow: number
 }
 
 export interface BatchShape {
@@ -22,12 +28,12 @@ export interface BatchShape {
 }
 
 /**
- * Writes the decisions of one step into the memory that native code reads. Sequences come in the
- * order of the plan: decodes first. Only integers and floats are written, and nothing is allocated.
+ * Writes the decisions of one step into the memory that native code reads. Rows come in the order
+ * of the plan: decodes first. Only integers and floats are written, and nothing is allocated.
  */
 export function packStepBatch(
   views: StepBatchViews,
-  sequences: readonly ScheduledSequence[],
+  rows: readonly ScheduledRow[],
   submissions: ReadonlyMap<number, Submission>,
   shape: BatchShape,
 ): void {
@@ -37,56 +43,57 @@ export function packStepBatch(
     length: 0,
   }
   let numTokens = 0
-  for (let row = 0; row < sequences.length; row++) {
-    const sequence = sequences[row]!
+  for (let row = 0; row < rows.length; row++) {
+    const scheduled = rows[row]!
+    const { sequence } = scheduled
     const submission = submissions.get(sequence.id)
     // The scheduler knows only what was submitted, so this is a bug of ours.
     if (submission === undefined) throw new Error(`sequence ${sequence.id} was never submitted`)
 
-    packTokens(views, sequence, numTokens, shape.blockSize)
-    packSequence(views, row, sequence, numTokens, shape.maxBlocksPerSequence)
+    packTokens(views, scheduled, numTokens, shape.blockSize)
+    packSequence(views, row, scheduled, numTokens, shape.maxBlocksPerSequence)
     packSampling(views, row, submission)
+    views.choices[row] = sequence.choice
     views.biasStarts[row] = adjustments.length
-    if (sequence.samples) {
-      const numOutputTokens = sequence.numTokens - sequence.numPromptTokens
+    if (scheduled.samples) {
+      const numOutputTokens = scheduled.start + scheduled.numTokens - sequence.numPromptTokens
       for (const process of logitsProcessors) process(submission, numOutputTokens, adjustments)
     }
-    numTokens += sequence.numScheduledTokens
+    numTokens += scheduled.numTokens
   }
-  views.numBlockCopies[0] = 0
-  views.queryStarts[sequences.length] = numTokens
-  views.biasStarts[sequences.length] = adjustments.length
+  views.queryStarts[rows.length] = numTokens
+  views.biasStarts[rows.length] = adjustments.length
 }
 
-/** The tokens [numComputedTokens, numComputedTokens + numScheduledTokens) and where they go. */
+/** The tokens of a row and where they go. One that is not known yet is named by its row, -1 - r. */
 function packTokens(
   views: StepBatchViews,
-  sequence: ScheduledSequence,
-  start: number,
+  row: ScheduledRow,
+  firstToken: number,
   blockSize: number,
 ): void {
-  const { tokenIds, blockTable, numComputedTokens, numScheduledTokens } = sequence
-  for (let i = 0; i < numScheduledTokens; i++) {
-    const position = numComputedTokens + i
+  const { tokenIds, blockTable } = row.sequence
+  for (let i = 0; i < row.numTokens; i++) {
+    const position = row.start + i
     const blockId = blockTable[Math.floor(position / blockSize)]!
-    views.tokenIds[start + i] = tokenIds[position]!
-    views.positions[start + i] = position
-    views.slotMapping[start + i] = blockId * blockSize + (position % blockSize)
+    views.tokenIds[firstToken + i] = row.sourceRow >= 0 ? -1 - row.sourceRow : tokenIds[position]!
+    views.positions[firstToken + i] = position
+    views.slotMapping[firstToken + i] = blockId * blockSize + (position % blockSize)
   }
 }
 
 function packSequence(
   views: StepBatchViews,
   row: number,
-  sequence: ScheduledSequence,
-  start: number,
+  { sequence, start, numTokens, samples }: ScheduledRow,
+  firstToken: number,
   maxBlocksPerSequence: number,
 ): void {
   const { blockTable, numBlocks } = sequence
   views.samplerSlots[row] = sequence.samplerSlot
-  views.sampleRows[row] = sequence.samples ? 1 : 0
-  views.queryStarts[row] = start
-  views.contextLens[row] = sequence.numComputedTokens + sequence.numScheduledTokens
+  views.sampleRows[row] = samples ? 1 : 0
+  views.queryStarts[row] = firstToken
+  views.contextLens[row] = start + numTokens
   const offset = row * maxBlocksPerSequence
   for (let i = 0; i < numBlocks; i++) views.blockTables[offset + i] = blockTable[i]!
 }
@@ -100,8 +107,6 @@ function packSampling(views: StepBatchViews, row: number, submission: Submission
   views.frequencyPenalties[row] = sampling.frequencyPenalty
   views.presencePenalties[row] = sampling.presencePenalty
   views.topKs[row] = sampling.topK
-  // One sequence is one choice of its request, and until a request has several, the first.
-  views.choices[row] = 0
   views.seedsLow[row] = submission.seedLow
   views.seedsHigh[row] = submission.seedHigh
 }

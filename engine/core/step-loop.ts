@@ -145,12 +145,12 @@ export class StepLoop {
       if (!readsTokenCounts(this.#submissions.get(id)!)) continue
       this.#model.fillSamplerSlot(samplerSlot, tokenIds.subarray(0, numTokens), numPromptTokens)
     }
-    packStepBatch(views, plan.sequences, this.#submissions, this.#shape)
+    packStepBatch(views, plan.rows, this.#submissions, this.#shape)
 
     const startMs = performance.now()
     this.#numTokensInStep = plan.numTokens
     try {
-      await this.#model.step(plan.sequences.length, plan.numTokens, plan.numDecodes)
+      await this.#model.step(plan.rows.length, plan.numTokens, plan.numDecodes)
     } finally {
       this.#numTokensInStep = 0
     }
@@ -164,9 +164,9 @@ export class StepLoop {
 
   /** A token id that the vocabulary lacks would be read as an input of the next step. */
   #checkResults(plan: StepPlan, sampledTokenIds: Int32Array): void {
-    for (let row = 0; row < plan.sequences.length; row++) {
+    for (let row = 0; row < plan.rows.length; row++) {
       const tokenId = sampledTokenIds[row]!
-      if (plan.sequences[row]!.samples && (tokenId < -1 || tokenId >= this.#limits.vocabSize)) {
+      if (plan.rows[row]!.samples && (tokenId < -1 || tokenId >= this.#limits.vocabSize)) {
         throw new Error(`a step sampled token ${tokenId} of ${this.#limits.vocabSize}`)
       }
     }

@@ -84,6 +84,8 @@ t.test('of two blocks with equal content one remains', async (t) => {
   const [first, second] = [pool.take(), pool.take()]
   t.equal(pool.publish(first, rootParent, 0, tokens, 0), first)
   t.equal(pool.publish(second, rootParent, 0, tokens, 0), first)
+  t.notOk(pool.isFree(second), 'a step in flight may still read it')
+  pool.release(second)
   t.ok(pool.isFree(second))
   t.equal(pool.refCount(first), 2)
   t.ok(pool.isPublishedAs(first, rootParent, 0, tokens, 0))

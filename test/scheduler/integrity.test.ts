@@ -3,7 +3,8 @@ import { rootParent } from '../../scheduler/block-hash.js'
 import { BlockPool } from '../../scheduler/block-pool.js'
 import { FreeList } from '../../scheduler/free-list.js'
 import { checkIntegrity } from '../../scheduler/integrity.js'
-import { Sequence, SequenceQueue } from '../../scheduler/sequence.js'
+import { Sequence } from '../../scheduler/sequence.js'
+import { SequenceQueue } from '../../scheduler/sequence-queue.js'
 
 function create(id: number): Sequence {
   const spec = {
@@ -24,7 +25,11 @@ function createState() {
   const samplerSlots = new FreeList(4)
   samplerSlots.pushBack(2)
   samplerSlots.pushBack(3)
-  const [running, waiting] = [new SequenceQueue(), new SequenceQueue()]
+  const [running, waiting, leaving] = [0, 1, 2].map(() => new SequenceQueue()) as [
+    SequenceQueue,
+    SequenceQueue,
+    SequenceQueue,
+  ]
   const [first, second, third] = [create(1), create(2), create(3)]
   waiting.pushBack(third)
   for (const [slot, s] of [first, second].entries()) {
@@ -35,24 +40,33 @@ function createState() {
     s.blockTable[1] = pool.take()
     s.numBlocks = 2
     s.numComputedTokens = 5
+    s.numPlannedTokens = 5
     pool.publish(s.blockTable[0], rootParent, 0, s.tokenIds, 0)
     s.numPublishedBlocks = 1
   }
   const sequences = new Map([first, second, third].map((s) => [s.id, s]))
-  const state = { pool, samplerSlots, sequences, waiting, running, isInFlight: true }
+  const fencedBlocks: number[] = []
+  const steps = { numSteps: 7, numCommits: 6 }
+  const state = { pool, samplerSlots, sequences, waiting, running, leaving, fencedBlocks, ...steps }
   return { state, first, second, third }
 }
 
 t.test('a right state passes, also with one aborted in flight', async (t) => {
   const { state, first } = createState()
   t.doesNotThrow(() => checkIntegrity(state))
-  first.status = 'finished'
-  first.numScheduledTokens = 1
-  state.sequences.delete(1)
+  end(state, first, 7)
+  state.fencedBlocks.push(state.pool.take())
   t.doesNotThrow(() => checkIntegrity(state))
-  state.isInFlight = false
-  t.throws(() => checkIntegrity(state), /an ended sequence still runs: 1/)
 })
+
+/** Ends a sequence that this step still has. */
+function end(state: ReturnType<typeof createState>['state'], s: Sequence, lastStep: number): void {
+  s.status = 'finished'
+  s.lastStep = lastStep
+  state.sequences.delete(s.id)
+  state.running.remove(s)
+  state.leaving.pushBack(s)
+}
 
 type Parts = ReturnType<typeof createState>
 
@@ -114,7 +128,79 @@ const damages: [string, RegExp, (parts: Parts) => void][] = [
     },
   ],
   [
-    'an ended one outside the step',
+    'one that ends and did not',
+    /a sequence leaves that has not ended: 1/,
+    ({ state, first }) => {
+      end(state, first, 7)
+      first.status = 'running'
+    },
+  ],
+  [
+    'one that ended and is still known',
+    /an ended sequence is still known by its id: 1/,
+    ({ state, first }) => {
+      end(state, first, 7)
+      state.sequences.set(1, first)
+    },
+  ],
+  [
+    'one that ended and holds on',
+    /an ended sequence holds more than a step has: 1/,
+    ({ state, first }) => end(state, first, 6),
+  ],
+  [
+    'a step that was not planned',
+    /in a step that was not planned: 1/,
+    ({ first }) => {
+      first.lastStep = 8
+    },
+  ],
+  [
+    'a token that nobody samples',
+    /a token is pending that no step samples: 1/,
+    ({ first }) => {
+      first.numPendingTokens = 1
+    },
+  ],
+  [
+    'planned tokens in no step',
+    /planned tokens disagree with the steps: 1/,
+    ({ first }) => {
+      first.numPlannedTokens = 6
+    },
+  ],
+  [
+    'a step without planned tokens',
+    /planned tokens disagree with the steps: 1/,
+    ({ first }) => {
+      first.lastStep = 7
+    },
+  ],
+  [
+    'a plan beyond the tokens there are',
+    /tokens are planned that nobody samples; sequence: 1/,
+    ({ first }) => {
+      first.lastStep = 7
+      first.numPlannedTokens = 6
+    },
+  ],
+  [
+    'a fence without a step',
+    /a block is fenced, and no step is in flight: 4/,
+    ({ state }) => {
+      state.numCommits = 7
+      state.fencedBlocks.push(state.pool.take())
+    },
+  ],
+  [
+    'a fenced block that can be found',
+    /a fenced block is published: 0/,
+    ({ state, first }) => {
+      state.fencedBlocks.push(first.blockTable[0]!)
+    },
+  ],
+  [
+    'an ended one that runs',
     /an ended sequence still runs: 1/,
     ({ first }) => {
       first.status = 'finished'
@@ -146,7 +232,6 @@ const damages: [string, RegExp, (parts: Parts) => void][] = [
     /too many or too few blocks: 1/,
     ({ first }) => {
       first.numBlocks = 1
-      first.numScheduledTokens = 1
     },
   ],
   [
@@ -168,6 +253,7 @@ const damages: [string, RegExp, (parts: Parts) => void][] = [
     /computed tokens it has not: 1/,
     ({ first }) => {
       first.numComputedTokens = 6
+      first.numPlannedTokens = 6
     },
   ],
   [

@@ -2,7 +2,8 @@ import { loadAddon, type NativeModel } from '../../engine/core/addon.js'
 import { packStepBatch } from '../../engine/core/step-batch.js'
 import type { Submission } from '../../engine/frames-to-core.js'
 import type { ModelDescription } from '../../engine/model/model-description.js'
-import { Scheduler, type SchedulerLimits } from '../../scheduler/scheduler.js'
+import type { SchedulerLimits } from '../../scheduler/limits.js'
+import { Scheduler } from '../../scheduler/scheduler.js'
 import { cpuNative } from './device-defaults.js'
 
 /** What a test asks for; sampling is greedy unless it says otherwise. */
@@ -88,8 +89,8 @@ export class InProcessCore {
       }
       const views = this.#model.stepBatches[this.#numModelSteps % 2]!
       const maxBlocksPerSequence = Math.ceil(this.#maxContextLen / blockSize)
-      packStepBatch(views, plan.sequences, submissions, { blockSize, maxBlocksPerSequence })
-      await this.#model.step(plan.sequences.length, plan.numTokens, plan.numDecodes)
+      packStepBatch(views, plan.rows, submissions, { blockSize, maxBlocksPerSequence })
+      await this.#model.step(plan.rows.length, plan.numTokens, plan.numDecodes)
       this.#numModelSteps += 1
       scheduler.commit(plan, views.sampledTokenIds)
       scheduler.checkIntegrity()

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { packStepBatch, type ScheduledSequence } from '../../../engine/core/step-batch.js'
+import { packStepBatch, type ScheduledRow } from '../../../engine/core/step-batch.js'
 import { makeViews } from '../support/fake-model.js'
 import { makeSubmission } from '../support/submissions.js'
 
@@ -7,30 +7,36 @@ const shape = { blockSize: 4, maxBlocksPerSequence: 3 }
 const options = { ...shape, vocabSize: 100, numBlocks: 9, maxTokensPerStep: 8, maxSequences: 3 }
 
 /** One token of an answer: six prompt tokens and two answer tokens in blocks 7 and 2. */
-const decode: ScheduledSequence = {
-  id: 11,
-  tokenIds: Int32Array.of(10, 11, 12, 13, 14, 15, 16, 17, 0, 0),
-  numTokens: 8,
-  numPromptTokens: 6,
-  numComputedTokens: 7,
-  numScheduledTokens: 1,
+const decode: ScheduledRow = {
+  sequence: {
+    id: 11,
+    choice: 0,
+    tokenIds: Int32Array.of(10, 11, 12, 13, 14, 15, 16, 17, 0, 0),
+    numPromptTokens: 6,
+    blockTable: Int32Array.of(7, 2, 0),
+    numBlocks: 2,
+    samplerSlot: 2,
+  },
+  start: 7,
+  numTokens: 1,
   samples: true,
-  blockTable: Int32Array.of(7, 2, 0),
-  numBlocks: 2,
-  samplerSlot: 2,
+  sourceRow: -1,
 }
 /** The second chunk of a prompt, not its last. */
-const chunk: ScheduledSequence = {
-  id: 12,
-  tokenIds: Int32Array.of(20, 21, 22, 23, 24, 25, 26, 27, 28),
-  numTokens: 9,
-  numPromptTokens: 9,
-  numComputedTokens: 2,
-  numScheduledTokens: 4,
+const chunk: ScheduledRow = {
+  sequence: {
+    id: 12,
+    choice: 3,
+    tokenIds: Int32Array.of(20, 21, 22, 23, 24, 25, 26, 27, 28),
+    numPromptTokens: 9,
+    blockTable: Int32Array.of(3, 8, 1),
+    numBlocks: 3,
+    samplerSlot: 0,
+  },
+  start: 2,
+  numTokens: 4,
   samples: false,
-  blockTable: Int32Array.of(3, 8, 1),
-  numBlocks: 3,
-  samplerSlot: 0,
+  sourceRow: -1,
 }
 
 t.test('tokens, positions and slots follow the block tables', (t) => {
@@ -40,6 +46,17 @@ t.test('tokens, positions and slots follow the block tables', (t) => {
   // Position 7 is the last of block 2; positions 2 and 3 end block 3, 4 and 5 begin block 8.
   t.same(Array.from(views.slotMapping.subarray(0, 5)), [11, 14, 15, 32, 33])
   t.same(Array.from(views.tokenIds.subarray(5)), [-7, -7, -7], 'nothing is written behind them')
+  t.end()
+})
+
+t.test('a token that the step in flight samples is named by its row there', (t) => {
+  const views = makeViews(options)
+  const next = { ...decode, start: 8, sourceRow: 2 }
+  const submissions = new Map([[11, makeSubmission({ id: 11 })]])
+  packStepBatch(views, [next], submissions, shape)
+  t.equal(views.tokenIds[0], -3)
+  t.equal(views.positions[0], 8)
+  t.equal(views.contextLens[0], 9)
   t.end()
 })
 
@@ -64,7 +81,7 @@ t.test('sampling parameters and both halves of the seed are written', (t) => {
   t.equal(views.presencePenalties[0], Math.fround(-0.3))
   t.equal(views.seedsLow[0], 0xffff_ffff)
   t.equal(views.seedsHigh[0], 0x8000_0000)
-  t.same(Array.from(views.choices.subarray(0, 2)), [0, 0])
+  t.same(Array.from(views.choices.subarray(0, 2)), [0, 3])
   t.equal(views.temperatures[1], 0)
   t.end()
 })

@@ -1,4 +1,5 @@
-import { Scheduler, type SchedulerLimits } from '../../../scheduler/scheduler.js'
+import type { SchedulerLimits } from '../../../scheduler/limits.js'
+import { Scheduler } from '../../../scheduler/scheduler.js'
 import type { Sequence, SequenceSpec } from '../../../scheduler/sequence.js'
 import type { StepPlan } from '../../../scheduler/step-plan.js'
 
@@ -43,7 +44,7 @@ export function add(
 /** Commits with this token for every sequence, and checks everything. */
 export function commit(scheduler: Scheduler, plan: StepPlan, tokenId = 1000): void {
   scheduler.checkIntegrity()
-  scheduler.commit(plan, new Int32Array(plan.sequences.length).fill(tokenId))
+  scheduler.commit(plan, new Int32Array(plan.rows.length).fill(tokenId))
   scheduler.checkIntegrity()
 }
 
@@ -57,5 +58,5 @@ export function step(scheduler: Scheduler, tokenId = 1000): string {
 }
 
 export function describe(plan: StepPlan): string {
-  return plan.sequences.map((s) => `${s.id}:${s.numScheduledTokens}`).join(' ')
+  return plan.rows.map((row) => `${row.sequence.id}:${row.numTokens}`).join(' ')
 }

@@ -7,6 +7,7 @@ import { TagArray } from './tags.js'
 interface Row {
   readonly id: number
   readonly start: number
+  /** -1 - r stands for what row r of the step before samples. */
   readonly tokenIds: Int32Array
   readonly blockTable: Int32Array
   readonly samples: boolean
@@ -36,7 +37,9 @@ export class MockModel {
   /** Step number of the last write to a slot. */
   readonly #lastWrites: Int32Array
   readonly #find: (id: number) => KnownRequest
-  #rows: Row[] = []
+  /** The steps in flight, oldest first. */
+  readonly #steps: Row[][] = []
+  #lastSampled = new Int32Array(0)
   #numSteps = 0
 
   constructor(pool: BlockPool, vocabSize: number, find: (id: number) => KnownRequest) {
@@ -64,28 +67,34 @@ export class MockModel {
 
   /** Copies what the step reads. Nothing is written yet. */
   start(plan: StepPlan): void {
-    this.#rows = plan.sequences.map((sequence) => ({
+    const rows = plan.rows.map(({ sequence, start, numTokens, samples, sourceRow }) => ({
       id: sequence.id,
-      start: sequence.numComputedTokens,
-      tokenIds: sequence.tokenIds.slice(
-        sequence.numComputedTokens,
-        sequence.numComputedTokens + sequence.numScheduledTokens,
-      ),
+      start,
+      tokenIds:
+        sourceRow >= 0
+          ? Int32Array.of(-1 - sourceRow)
+          : sequence.tokenIds.slice(start, start + numTokens),
       // Whole, so that a read past numBlocks finds what a device would find there.
       blockTable: sequence.blockTable.slice(),
-      samples: sequence.samples,
+      samples,
     }))
+    this.#steps.push(rows)
   }
 
-  /** Applies the step's writes, verifies all contexts, and samples. */
+  /** Applies the oldest step's writes, verifies all contexts, and samples. */
   deliver(): Int32Array {
+    const rows = this.#steps.shift() ?? fail('no step is in flight')
     this.#numSteps++
-    for (const row of this.#rows) this.#write(row)
-    for (const row of this.#rows) this.#verify(row)
-    const sampled = new Int32Array(this.#rows.length)
-    this.#rows.forEach((row, i) => {
+    for (const { tokenIds } of rows) {
+      if (tokenIds[0]! < 0) tokenIds[0] = this.#lastSampled[-1 - tokenIds[0]!]!
+    }
+    for (const row of rows) this.#write(row)
+    for (const row of rows) this.#verify(row)
+    const sampled = new Int32Array(rows.length)
+    rows.forEach((row, i) => {
       sampled[i] = row.samples ? this.#sample(row) : 7
     })
+    this.#lastSampled = sampled
     return sampled
   }
 
@@ -106,6 +115,8 @@ export class MockModel {
   }
 
   #verify(row: Row): void {
+    // What failed in the step before: nobody will look at this.
+    if (row.tokenIds[0]! < 0) return
     const { tags } = this.#find(row.id).solo
     const end = row.start + row.tokenIds.length
     for (let position = 0; position < end; position++) {

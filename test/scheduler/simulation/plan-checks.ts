@@ -1,4 +1,4 @@
-import type { SchedulerLimits } from '../../../scheduler/scheduler.js'
+import type { SchedulerLimits } from '../../../scheduler/limits.js'
 import type { Sequence } from '../../../scheduler/sequence.js'
 import type { StepPlan } from '../../../scheduler/step-plan.js'
 import { fail } from './mock-model.js'
@@ -6,9 +6,9 @@ import { fail } from './mock-model.js'
 /** What the simulation remembers of a sequence, apart from what the sequence says of itself. */
 export interface Shadow {
   readonly sequence: Sequence
-  /** Was running when the last step was committed. */
+  /** Was running when the last step was planned. */
   isRunning: boolean
-  numComputedTokens: number
+  numPlannedTokens: number
   samplerSlot: number
   numPreemptions: number
 }
@@ -22,7 +22,7 @@ export function checkPlan(
   checkCounts(plan, limits)
   const slots = new Set<number>()
   const admitted = new Set(plan.admitted)
-  plan.sequences.forEach((sequence, i) => {
+  plan.rows.forEach(({ sequence, start, samples }, i) => {
     const shadow = live.get(sequence.id)
     if (shadow === undefined) fail(`sequence ${sequence.id} was planned after it had ended`)
     if (sequence.status !== 'running') fail(`a planned sequence is ${sequence.status}`)
@@ -31,37 +31,35 @@ export function checkPlan(
     slots.add(samplerSlot)
     if (admitted.has(sequence) === shadow.isRunning) fail(`sequence ${sequence.id} and admitted`)
     if (shadow.isRunning) {
-      if (sequence.numComputedTokens !== shadow.numComputedTokens) {
-        fail(`sequence ${sequence.id} goes on at ${sequence.numComputedTokens}`)
-      }
+      if (start !== shadow.numPlannedTokens) fail(`sequence ${sequence.id} goes on at ${start}`)
       if (samplerSlot !== shadow.samplerSlot) fail(`sequence ${sequence.id} changed its slot`)
     }
-    const isPartial = !sequence.samples
-    const isLast = i === plan.sequences.length - 1
-    if (isPartial && !(isLast && plan.numTokens === limits.maxTokensPerStep)) {
+    const isLast = i === plan.rows.length - 1
+    if (!samples && !(isLast && plan.numTokens === limits.maxTokensPerStep)) {
       fail(`sequence ${sequence.id} got a part of its prompt though the budget was not used up`)
     }
   })
-  if (slots.size !== plan.sequences.length) fail('two sequences of a step share a sampler slot')
-  if (!plan.admitted.every((sequence) => plan.sequences.includes(sequence))) {
+  if (slots.size !== plan.rows.length) fail('two sequences of a step share a sampler slot')
+  const planned = new Set(plan.rows.map(({ sequence }) => sequence))
+  if (planned.size !== plan.rows.length) fail('a sequence is in a plan twice')
+  if (!plan.admitted.every((sequence) => planned.has(sequence))) {
     fail('a sequence was admitted that does not run')
   }
 }
 
 function checkCounts(plan: StepPlan, limits: SchedulerLimits): void {
-  const { sequences, numTokens, numDecodes } = plan
-  if (sequences.length > limits.maxSequences) fail(`${sequences.length} sequences in a step`)
+  const { rows, numTokens, numDecodes } = plan
+  if (rows.length > limits.maxSequences) fail(`${rows.length} sequences in a step`)
   if (numTokens > limits.maxTokensPerStep) fail(`${numTokens} tokens in a step`)
   let sum = 0
-  sequences.forEach((sequence, i) => {
-    const n = sequence.numScheduledTokens
+  rows.forEach(({ sequence, start, numTokens: n, sourceRow }, i) => {
     if (n < 1) fail(`sequence ${sequence.id} was planned with ${n} tokens`)
     if (i < numDecodes && n !== 1) fail(`decode ${i} has ${n} tokens`)
-    if (sequence.numComputedTokens + n > sequence.numTokens) fail('unknown tokens were planned')
+    if (start + n > sequence.numTokens !== sourceRow >= 0) fail('unknown tokens were planned')
+    if (sourceRow >= 0 && n !== 1) fail(`${n} unknown tokens were planned`)
     sum += n
   })
   if (sum !== numTokens) fail(`the plan says ${numTokens} tokens, its sequences ${sum}`)
-  if (new Set(sequences).size !== sequences.length) fail('a sequence is in a plan twice')
 }
 
 /**
@@ -69,14 +67,15 @@ function checkCounts(plan: StepPlan, limits: SchedulerLimits): void {
  * newest, first admissions are in order of arrival, nobody is preempted three times.
  */
 export function checkTransitions(plan: StepPlan, live: ReadonlyMap<number, Shadow>): void {
-  const planned = new Set(plan.sequences)
+  const planned = new Set(plan.rows.map(({ sequence }) => sequence))
   let newestUnprotected = -1
   let oldestWaiting = Number.POSITIVE_INFINITY
   let oldestPreempted = Number.POSITIVE_INFINITY
   for (const [id, { sequence, isRunning, numPreemptions }] of live) {
     if (sequence.status === 'waiting') oldestWaiting = Math.min(oldestWaiting, id)
     else if (sequence.numPreemptions < 2) newestUnprotected = Math.max(newestUnprotected, id)
-    if (sequence.status === 'running' && sequence.numUncomputedTokens === 1) {
+    const isDecode = sequence.numUnplannedTokens === 1 && !sequence.isLastTokenPending
+    if (sequence.status === 'running' && isDecode) {
       if (!planned.has(sequence)) fail(`decode ${id} was left out`)
     }
     if (sequence.numPreemptions === numPreemptions) continue

@@ -12,13 +12,8 @@ export const plantedBugs: readonly PlantedBug[] = [
     patches: [
       {
         file: 'scheduler.js',
-        find: /else if \(sequence\.numScheduledTokens === 0\)/,
-        replace: 'else',
-      },
-      {
-        file: 'scheduler.js',
-        find: /const isSampled = sequence\.samples;/,
-        replace: 'if (sequence.samplerSlot === -1) return; $&',
+        find: /return sequence\.lastStep > this\.#numCommits/,
+        replace: 'return sequence.lastStep > this.#numCommits + 1',
       },
     ],
   },
@@ -48,9 +43,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'slots off by one: the first token of a new block has no block',
     patches: [
       {
-        file: 'scheduler.js',
-        find: /sequence\.numTokens <= (sequence\.numBlocks \* this\.limits\.blockSize)/,
-        replace: 'sequence.numTokens <= $1 + 1',
+        file: 'block-table.js',
+        find: /numPlannedTokens === sequence\.numBlocks \* blockSize/,
+        replace: 'numPlannedTokens === sequence.numBlocks * blockSize + 1',
       },
     ],
   },
@@ -58,7 +53,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'a partial block is shared: published one token too early',
     patches: [
       {
-        file: 'scheduler.js',
+        file: 'block-table.js',
         find: /start \+ blockSize <= sequence\.numComputedTokens/,
         replace: 'start + blockSize <= sequence.numComputedTokens + 1',
       },
@@ -69,8 +64,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     patches: [
       {
         file: 'scheduler.js',
-        find: /numComputedTokens = numHits \* blockSize;/,
-        replace: 'numComputedTokens = numHits > 0 ? numHits * blockSize + 1 : 0;',
+        find: /numPlannedTokens = numHits \* blockSize;/,
+        replace:
+          'numComputedTokens = sequence.numPlannedTokens = numHits > 0 ? numHits * blockSize + 1 : 0;',
       },
     ],
   },
@@ -109,7 +105,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'tables released from their front: parents evicted before children',
     patches: [
       {
-        file: 'scheduler.js',
+        file: 'block-table.js',
         find: /let i = sequence\.numBlocks - 1; i >= 0; i--/,
         replace: 'let i = 0; i < sequence.numBlocks; i++',
       },
@@ -120,8 +116,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     patches: [
       {
         file: 'scheduler.js',
-        find: /this\.#giveBack\(sequence, reason === 'failed' \? 'suspect' : 'reusable'\);/,
-        replace: "if (reason !== 'failed') $&",
+        find: /this\.#leave\(sequence\);(?=\s+plan\.addOutcome)/,
+        replace:
+          "if (reason !== 'failed') this.#leave(sequence); else { sequence.status = 'finished'; this.#sequences.delete(sequence.id); }",
       },
     ],
   },

@@ -138,6 +138,7 @@ class Publish implements PoolCommand {
     const expected = model.published.get(model.keyOf(table, i)) ?? own
     const blockId = pool.publish(own, parentId, tenant, tokenIds, i * blockSize)
     expectEqual(blockId, expected, 'the published block')
+    if (blockId !== own) pool.release(own)
     model.published.set(model.keyOf(table, i), blockId)
     model.cached = model.cached.filter((id) => id !== blockId)
     table.blockIds[i] = blockId

@@ -21,6 +21,7 @@ export interface SimulationCounts {
   numEvictions: number
   numPrefixHitTokens: number
   numProtected: number
+  numWastedRows: number
 }
 
 export interface SimulationResult {
@@ -67,6 +68,7 @@ class Simulation {
     numEvictions: 0,
     numPrefixHitTokens: 0,
     numProtected: 0,
+    numWastedRows: 0,
   }
   readonly #random: Random
   readonly #config: SimulationConfig
@@ -77,8 +79,10 @@ class Simulation {
   readonly #checksIntegrity: boolean
   /** Not ended, as the client sees it. */
   readonly #live = new Map<number, Life>()
-  /** Aborted while in flight; the model still works on them. */
+  /** Ended while in flight; the model still works on them. */
   readonly #leaving = new Map<number, Life>()
+  /** In flight, oldest first. */
+  readonly #plans: StepPlan[] = []
   #nextId = 1
   #logHash = 0
 
@@ -120,26 +124,25 @@ class Simulation {
       if (numStepsLeft-- === 0) fail(`${this.#live.size} sequences starve`)
       this.#step(false, 0)
     }
+    while (this.#plans.length > 0) this.#step(false, 0)
     if (this.#scheduler.schedule() !== undefined) fail('a step was planned for nobody')
     const { stats } = this.#scheduler
     if (stats.numUsedBlocks !== 0) fail(`${stats.numUsedBlocks} blocks are held by nobody`)
     if (stats.numRunning + stats.numWaiting !== 0) fail('ended sequences are counted as live')
   }
 
-  /** Schedules, lets things happen while the step is in flight, then commits. */
+  /** Plans as many steps as may be in flight, lets things happen, then commits the oldest. */
   #step(isLoaded: boolean, inFlightAbortRate: number): void {
     this.#check()
-    const plan = this.#scheduler.schedule()
-    this.#model.poisonFreeBlocks()
+    while (this.#plans.length < this.#config.limits.maxStepsInFlight! && this.#plan()) {
+      if (this.#random.chance(0.2)) break
+      if (isLoaded) this.#arrive()
+    }
+    const plan = this.#plans.shift()
     if (plan === undefined) {
       if (this.#live.size > 0) fail(`nothing was planned for ${this.#live.size} live sequences`)
       return
     }
-    this.counts.numSteps++
-    checkPlan(plan, this.#config.limits, this.#live)
-    checkTransitions(plan, this.#live)
-    this.#rememberPlan(plan)
-    this.#model.start(plan)
     this.#check()
     if (isLoaded) {
       this.#arrive()
@@ -148,13 +151,29 @@ class Simulation {
       this.#model.poisonFreeBlocks()
       this.#check()
     }
-    const numSampled = plan.sequences.filter((s) => s.samples && this.#live.has(s.id)).length
+    const numSampled = plan.rows.filter(
+      ({ samples, sequence }) => samples && this.#live.has(sequence.id),
+    ).length
     this.#scheduler.commit(plan, this.#model.deliver())
     if (plan.outcomes.length !== numSampled) fail(`${plan.outcomes.length} outcomes`)
-    for (const outcome of plan.outcomes) this.#receive(outcome)
-    this.#rememberCommit()
+    for (const outcome of plan.outcomes) this.#receive(outcome, plan.stepNumber)
+    this.#checkLeaving(plan.stepNumber)
     this.#model.poisonFreeBlocks()
     this.#check()
+  }
+
+  /** false if nothing can be planned now. */
+  #plan(): boolean {
+    const plan = this.#scheduler.schedule()
+    this.#model.poisonFreeBlocks()
+    if (plan === undefined) return false
+    this.counts.numSteps++
+    checkPlan(plan, this.#config.limits, this.#live)
+    checkTransitions(plan, this.#live)
+    this.#rememberPlan(plan)
+    this.#model.start(plan)
+    this.#plans.push(plan)
+    return true
   }
 
   #check(): void {
@@ -180,7 +199,7 @@ class Simulation {
         solo: runAlone(request, this.#config.vocabSize),
         sequence,
         isRunning: false,
-        numComputedTokens: 0,
+        numPlannedTokens: 0,
         samplerSlot: -1,
         numPreemptions: 0,
         numSeen: 0,
@@ -194,7 +213,8 @@ class Simulation {
     const candidates = [...this.#live.values()].filter(({ sequence }) => {
       if (kind === 'waiting') return sequence.status === 'waiting'
       return (
-        sequence.status === 'running' && (kind === 'inFlight') === sequence.numScheduledTokens > 0
+        sequence.status === 'running' &&
+        (kind === 'inFlight') === sequence.numPlannedTokens > sequence.numComputedTokens
       )
     })
     if (this.#random.chance(0.3) && this.#scheduler.abort(this.#nextId)) fail('nobody was aborted')
@@ -215,7 +235,7 @@ class Simulation {
   }
 
   /** Compares one sampled token with the solo run. */
-  #receive({ sequence, tokenId, finishReason }: StepOutcome): void {
+  #receive({ sequence, tokenId, finishReason }: StepOutcome, stepNumber: number): void {
     const life = this.#live.get(sequence.id) ?? fail(`sequence ${sequence.id} ended before`)
     const { outputTokenIds, end } = life.solo
     this.#log(sequence.id, tokenId)
@@ -229,8 +249,13 @@ class Simulation {
       fail(`sequence ${sequence.id} says ${finishReason} after ${life.numSeen} tokens`)
     }
     if (finishReason === null) return
-    if (sequence.numBlocks > 0 || sequence.samplerSlot !== -1 || sequence.status !== 'finished') {
+    const isHolding = sequence.numBlocks > 0 || sequence.samplerSlot !== -1
+    if (isHolding !== sequence.lastStep > stepNumber || sequence.status !== 'finished') {
       fail(`sequence ${sequence.id} holds something after its end`)
+    }
+    if (isHolding) {
+      this.#leaving.set(sequence.id, life)
+      this.counts.numWastedRows++
     }
     if (this.#scheduler.abort(sequence.id))
       fail(`sequence ${sequence.id} was aborted after its end`)
@@ -241,29 +266,30 @@ class Simulation {
   }
 
   #rememberPlan(plan: StepPlan): void {
-    for (const sequence of plan.sequences) {
+    for (const { sequence, start, numTokens } of plan.rows) {
       const life = this.#live.get(sequence.id)!
       if (!life.isRunning && life.numPreemptions === 0 && sequence.numPreemptions === 0) {
-        const { numCachedTokens, numComputedTokens, numPromptTokens } = sequence
-        const isHonest = numCachedTokens === numComputedTokens && numCachedTokens < numPromptTokens
+        const { numCachedTokens, numPromptTokens } = sequence
+        const isHonest = numCachedTokens === start && numCachedTokens < numPromptTokens
         if (!isHonest) fail(`sequence ${sequence.id} claims ${numCachedTokens} cached tokens`)
       }
-      this.#log(sequence.id, sequence.numScheduledTokens)
+      this.#log(sequence.id, numTokens)
       for (let i = 0; i < sequence.numBlocks; i++) this.#log(i, sequence.blockTable[i]!)
     }
-  }
-
-  #rememberCommit(): void {
-    for (const [id, { sequence }] of this.#leaving) {
-      if (sequence.numBlocks > 0) fail(`the aborted sequence ${id} holds blocks after its step`)
-    }
-    this.#leaving.clear()
     for (const life of this.#live.values()) {
       const { sequence } = life
       life.isRunning = sequence.status === 'running'
-      life.numComputedTokens = sequence.numComputedTokens
+      life.numPlannedTokens = sequence.numPlannedTokens
       life.samplerSlot = sequence.samplerSlot
       life.numPreemptions = sequence.numPreemptions
+    }
+  }
+
+  #checkLeaving(stepNumber: number): void {
+    for (const [id, { sequence }] of this.#leaving) {
+      const isInFlight = sequence.lastStep > stepNumber
+      if (isInFlight !== sequence.numBlocks > 0) fail(`the ended sequence ${id} holds blocks`)
+      if (!isInFlight) this.#leaving.delete(id)
     }
   }
 

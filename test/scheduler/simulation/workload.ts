@@ -1,4 +1,4 @@
-import type { SchedulerLimits } from '../../../scheduler/scheduler.js'
+import type { SchedulerLimits } from '../../../scheduler/limits.js'
 import type { Random } from './random.js'
 import type { SoloRequest } from './tags.js'
 
@@ -39,6 +39,7 @@ export function drawConfig(random: Random): SimulationConfig {
       maxContextLen:
         isTight || random.chance(0.3) ? numBlocks * blockSize * 2 : random.logInteger(8, 400),
       hashSeed: random.next() * 2 ** 20 + random.integer(0, 2 ** 20),
+      maxStepsInFlight: random.pick([1, 2, 2]),
     },
     vocabSize: random.pick([2, 40, 1000, 1000]),
     numTenants: random.integer(1, 8),

@@ -1,0 +1,16 @@
+import t from 'tap'
+import { resolveLimits } from '../../scheduler/limits.js'
+import { smallLimits } from './simulation/drive.js'
+
+t.test('what is left out is filled in', async (t) => {
+  t.equal(resolveLimits(smallLimits).maxStepsInFlight, 1)
+  t.equal(resolveLimits({ ...smallLimits, maxStepsInFlight: 2 }).maxStepsInFlight, 2)
+})
+
+t.test('limits that make no sense are refused', async (t) => {
+  const resolve = (fields: object) => resolveLimits({ ...smallLimits, ...fields })
+  t.throws(() => resolve({ maxSequences: 0 }), /maxSequences must be 1 or more: 0/)
+  t.throws(() => resolve({ maxContextLen: 1.5 }), /maxContextLen must be an integer: 1.5/)
+  t.throws(() => resolve({ maxStepsInFlight: 3 }), /must be 1 or 2: 3/)
+  t.doesNotThrow(() => resolve({ hashSeed: -5 }))
+})

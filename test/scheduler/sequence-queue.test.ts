@@ -1,0 +1,46 @@
+import t from 'tap'
+import { Sequence } from '../../scheduler/sequence.js'
+import { SequenceQueue } from '../../scheduler/sequence-queue.js'
+
+function create(id: number): Sequence {
+  const promptTokenIds = Int32Array.of(5)
+  const stopTokenIds = Int32Array.of()
+  const fields = { tenant: 0, maxTokens: 3, minTokens: 0, ignoreStopTokens: false }
+  return new Sequence({ id, promptTokenIds, stopTokenIds, ...fields }, 2)
+}
+
+function ids(queue: SequenceQueue): number[] {
+  const found = []
+  for (let s = queue.first; s !== undefined; s = s.next) found.push(s.id)
+  const reversed = []
+  for (let s = queue.last; s !== undefined; s = s.previous) reversed.push(s.id)
+  if (reversed.reverse().join() !== found.join() || found.length !== queue.length) {
+    throw new Error(`the links disagree: ${found} and ${reversed}, length ${queue.length}`)
+  }
+  return found
+}
+
+t.test('a queue takes at both ends and gives from anywhere', async (t) => {
+  const queue = new SequenceQueue()
+  const [a, b, c, d] = [create(1), create(2), create(3), create(4)]
+  queue.pushFront(b)
+  queue.pushBack(c)
+  queue.pushFront(a)
+  queue.pushBack(d)
+  t.same(ids(queue), [1, 2, 3, 4])
+  queue.remove(b)
+  t.same(ids(queue), [1, 3, 4])
+  queue.remove(a)
+  queue.remove(d)
+  t.same(ids(queue), [3])
+  queue.remove(c)
+  t.same(ids(queue), [])
+  queue.pushBack(b)
+  t.same(ids(queue), [2])
+})
+
+t.test('a sequence is not removed from a queue it is not in', async (t) => {
+  const queue = new SequenceQueue()
+  queue.pushBack(create(1))
+  t.throws(() => queue.remove(create(2)), /a queue it is not in; sequence: 2/)
+})
