@@ -1,13 +1,17 @@
-/** Compiles the TypeScript and the native addon, each only when its sources have changed. */
+/**
+ * Compiles the TypeScript and the native addon, each only when its sources have changed. `--tests` adds
+ * the C++ test programs; `--llaisys` compiles libllaisys.so instead. KVASIR_CUDA=OFF leaves the CUDA backend out where
+ * nvcc is found, ON insists on it.
+ */
 import { existsSync } from 'node:fs'
 import process from 'node:process'
 import { pathToFileURL } from 'node:url'
 import { ensureDependencies, runOrRefuse, say } from './setup.mjs'
 import { digestOf, isCurrent, writeStamp } from './stamp.mjs'
-import { requireCompilers } from './toolchain.mjs'
+import { cudaOption, describeCuda, findNvcc, requireCompilers } from './toolchain.mjs'
 
 const typescriptPaths = ['server', 'engine', 'scheduler', 'test', 'bench', 'tsconfig.json']
-const nativePaths = ['CMakeLists.txt', 'native', 'kernels', 'test', 'bench']
+const nativePaths = ['CMakeLists.txt', 'cmake', 'native', 'kernels', 'test', 'bench']
 const addonPath = 'build/native/Release/kvasir.node'
 
 export function ensureTypeScript() {
@@ -22,12 +26,31 @@ export function ensureTypeScript() {
 
 /** @param withTests also builds the C++ test programs, which `npm start` does not need. */
 export function ensureAddon(withTests) {
-  const digest = digestOf(nativePaths, /\.(cpp|h|cu|cuh|txt)$/, process.versions.modules)
+  const nvcc = findNvcc()
+  // Another nvcc, or none any more, makes another addon of the same sources.
+  const salt = `${process.versions.modules} ${nvcc?.version} ${cudaOption}`
+  const digest = digestOf(nativePaths, /\.(cpp|h|cu|cuh|txt|cmake)$/, salt)
   const stampPath = 'build/native/.kvasir-stamp'
   const testStampPath = 'build/native/.kvasir-stamp-tests'
   if (existsSync(addonPath) && isCurrent(withTests ? testStampPath : stampPath, digest)) return
   requireCompilers()
-  say(`building the native addon${withTests ? ' and its tests' : ''} (a minute or two, once)`)
+  const minutes = nvcc ? 'several minutes, once' : 'a minute or two, once'
+  say(`building the native addon${withTests ? ' and its tests' : ''} (${minutes})`)
+  say(describeCuda(nvcc))
+  compileNative([`--CDKVASIR_BUILD_TESTS=${withTests ? 'ON' : 'OFF'}`])
+  writeStamp(stampPath, digest)
+  if (withTests) writeStamp(testStampPath, digest)
+}
+
+/** LLAISYS's C interface over the same operators, `libllaisys.so`; the addon does not need it. */
+function buildLlaisys() {
+  ensureDependencies()
+  requireCompilers()
+  say(describeCuda(findNvcc()))
+  compileNative(['--target', 'llaisys'])
+}
+
+function compileNative(options) {
   runOrRefuse(
     process.execPath,
     [
@@ -37,12 +60,11 @@ export function ensureAddon(withTests) {
       'build/native',
       '--parallel',
       '2',
-      `--CDKVASIR_BUILD_TESTS=${withTests ? 'ON' : 'OFF'}`,
+      `--CDKVASIR_CUDA=${cudaOption}`,
+      ...options,
     ],
     'The compiler’s messages are above.',
   )
-  writeStamp(stampPath, digest)
-  if (withTests) writeStamp(testStampPath, digest)
 }
 
 export function ensureBuilt({ withTests }) {
@@ -52,5 +74,6 @@ export function ensureBuilt({ withTests }) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  ensureBuilt({ withTests: process.argv.includes('--tests') })
+  if (process.argv.includes('--llaisys')) buildLlaisys()
+  else ensureBuilt({ withTests: process.argv.includes('--tests') })
 }

@@ -3,16 +3,55 @@ import { execFileSync } from 'node:child_process'
 import process from 'node:process'
 
 const oldestNode = 20
-const oldestCmake = [3, 20]
+const oldestCmake = '3.20'
+/** As in cmake/cuda.cmake, which decides; here it is only told. */
+const oldestNvcc = '12.4'
 
-/** The first line a program prints for `--version`, or undefined when it cannot be run. */
-function findVersion(program) {
+/** AUTO, ON or OFF: whether the CUDA backend is built. */
+export const cudaOption = (process.env.KVASIR_CUDA ?? 'AUTO').toUpperCase()
+
+/** What a program prints for `--version`, or undefined when it cannot be run. */
+function readVersion(program) {
   try {
     const stdio = ['ignore', 'pipe', 'ignore']
-    return execFileSync(program, ['--version'], { encoding: 'utf8', stdio }).split('\n')[0]
+    return execFileSync(program, ['--version'], { encoding: 'utf8', stdio })
   } catch {
     return undefined
   }
+}
+
+/** The first line of it. */
+function findVersion(program) {
+  return readVersion(program)?.split('\n')[0]
+}
+
+/** The nvcc that CMake would take, where cmake/cuda.cmake looks, and its version; or undefined. */
+export function findNvcc() {
+  if (cudaOption === 'OFF') return undefined
+  const { CUDACXX } = process.env
+  const places = CUDACXX ? [CUDACXX] : ['nvcc', '/usr/local/cuda/bin/nvcc']
+  for (const program of places) {
+    const version = /release (\d+\.\d+)/.exec(readVersion(program) ?? '')?.[1]
+    if (version !== undefined) return { program, version, isTooOld: isOlder(version, oldestNvcc) }
+  }
+  return undefined
+}
+
+function isOlder(version, oldest) {
+  const [major, minor] = version.split('.').map(Number)
+  const [oldMajor, oldMinor] = oldest.split('.').map(Number)
+  return major < oldMajor || (major === oldMajor && minor < oldMinor)
+}
+
+/** One line about which backends a build will have, and what to do for another answer. */
+export function describeCuda(nvcc) {
+  const advice = `For NVIDIA GPUs install NVIDIA’s CUDA toolkit ${oldestNvcc} or newer.`
+  if (cudaOption === 'OFF') return 'KVASIR_CUDA=OFF: building the CPU backend alone'
+  if (!nvcc) return `nvcc was not found: building the CPU backend alone. ${advice}`
+  if (nvcc.isTooOld) {
+    return `${nvcc.program} is version ${nvcc.version}: building the CPU backend alone. ${advice}`
+  }
+  return `building the CPU and CUDA backends (nvcc ${nvcc.version})`
 }
 
 function howToInstall(packageName) {
@@ -56,11 +95,8 @@ export function requireCompilers() {
       `CMake was not found, and the native addon is built with it. Try: ${howToInstall('cmake')}`,
     )
   }
-  const [major, minor] = (cmake.match(/(\d+)\.(\d+)/) ?? []).slice(1).map(Number)
-  const [oldMajor, oldMinor] = oldestCmake
-  if (major < oldMajor || (major === oldMajor && minor < oldMinor)) {
-    refuse(
-      `${cmake} is too old: ${oldestCmake.join('.')} or newer is needed. Try: ${howToInstall('cmake')}`,
-    )
+  const version = /\d+\.\d+/.exec(cmake)?.[0] ?? '0.0'
+  if (isOlder(version, oldestCmake)) {
+    refuse(`${cmake} is too old: ${oldestCmake} or newer is needed. Try: ${howToInstall('cmake')}`)
   }
 }
