@@ -1,66 +1,98 @@
-#include "kernels/embedding.h"
-#include "test/kernels/plain_cuda.cuh"
+// Embedding rows on CUDA, with ids that stand for tokens of the step before, and gathered rows.
+#include <cstring>
+
+#include "kernels/cuda_embedding.h"
+#include "test/kernels/device_buffer.cuh"
+#include "test/kernels/plain_values.h"
+#include "test/kernels/tap.h"
 
 namespace {
 
-using kernels::Stream;
 using testing::DeviceBuffer;
 using testing::PlainType;
 
-template <typename T>
-void test_shape(tap::Report& report, Stream stream, int num_tokens, int vocab_size, int hidden_size,
-                int gap) {
-  const int stride = hidden_size + gap;
-  const auto weight = testing::spiky_values<T>(static_cast<std::size_t>(vocab_size) * stride, 3);
-  std::vector<std::int64_t> index(num_tokens);
-  std::vector<T> want;
-  for (int t = 0; t < num_tokens; ++t) {
-    index[t] = (t * 37 + vocab_size - 1) % vocab_size;
-    const auto row = weight.begin() + index[t] * stride;
-    want.insert(want.end(), row, row + hidden_size);
-  }
-  const DeviceBuffer<T> device_weight(weight), out(want.size());
-  const DeviceBuffer<std::int64_t> device_index(index);
-  kernels::embedding_cuda(
-      {out.data(), device_index.data(), device_weight.data(), PlainType<T>::kType, num_tokens,
-       vocab_size, hidden_size, hidden_size, stride},
-      stream);
-  const auto got = out.download();
-  report.same_bits(got.data(), want.data(), want.size(),
-                   testing::name_of_shape<T>({num_tokens, vocab_size, hidden_size}));
+// Whether row `row` of `got` has the bytes of row `want_row` of `table`; a negative one means
+// zeros.
+template <class T>
+bool is_row(const std::vector<T>& got, int row, const std::vector<T>& table, int want_row,
+            int size) {
+  const std::vector<T> zeros(size);
+  const T* want = want_row < 0 ? zeros.data() : &table[std::size_t(want_row) * size];
+  return std::memcmp(&got[std::size_t(row) * size], want, size * sizeof(T)) == 0;
 }
 
-void test_bad_index(tap::Report& report, Stream stream) {
-  const DeviceBuffer<float> weight(std::vector<float>(6, 1)), out(4);
-  for (const std::int64_t bad : {std::int64_t{3}, std::int64_t{-1}, std::int64_t{1} << 40}) {
-    const DeviceBuffer<std::int64_t> index(std::vector<std::int64_t>{0, bad});
-    report.throws(
-        [&] {
-          kernels::embedding_cuda(
-              {out.data(), index.data(), weight.data(), kernels::DType::kF32, 2, 3, 2, 2, 2},
-              stream);
-        },
-        {std::to_string(bad).c_str(), "position 1", "3 rows"},
-        "index " + std::to_string(bad) + " is refused");
+template <class T>
+void test_embedding(tap::Report& report, int hidden_size) {
+  const int vocab_size = 300;
+  const auto weight = testing::uniform_values<T>(std::size_t(vocab_size) * hidden_size, -1, 1, 3);
+  const DeviceBuffer<T> device_weight(weight);
+  // The last two stand for rows 1 and 2 of the step before: token 42, and none.
+  const std::vector<std::int32_t> ids = {0, 299, 7, 7, -1, -2, -3};
+  const DeviceBuffer<std::int32_t> device_ids(ids);
+  const DeviceBuffer<std::int32_t> previous(std::vector<std::int32_t>{123, 42, -1});
+  const std::vector<int> want = {0, 299, 7, 7, 123, 42, 0};
+  const int num_tokens = static_cast<int>(ids.size());
+  const DeviceBuffer<T> out(std::size_t(num_tokens) * hidden_size);
+  kernels::cuda_embedding({out.data(), device_ids.data(), previous.data(), device_weight.data(),
+                           PlainType<T>::kType, num_tokens, hidden_size},
+                          nullptr);
+  const auto got = out.download();
+  bool all = true;
+  for (int t = 0; t < num_tokens; ++t) all = all && is_row(got, t, weight, want[t], hidden_size);
+  report.ok(all, std::string(PlainType<T>::kName) + " rows of " + std::to_string(hidden_size));
+}
+
+template <class T>
+void test_gather(tap::Report& report, int hidden_size) {
+  const auto x = testing::uniform_values<T>(std::size_t(50) * hidden_size, -1, 1, 4);
+  const DeviceBuffer<T> device_x(x);
+  const std::vector<std::int32_t> tokens = {49, -1, 0, 0, 17};
+  const DeviceBuffer<std::int32_t> device_tokens(tokens);
+  const int num_rows = static_cast<int>(tokens.size());
+  const DeviceBuffer<T> out(std::size_t(num_rows) * hidden_size);
+  kernels::cuda_gather_rows({out.data(), device_x.data(), device_tokens.data(), PlainType<T>::kType,
+                             num_rows, hidden_size},
+                            nullptr);
+  const auto got = out.download();
+  bool all = true;
+  for (int r = 0; r < num_rows; ++r) all = all && is_row(got, r, x, tokens[r], hidden_size);
+  report.ok(all,
+            std::string(PlainType<T>::kName) + " gathered rows of " + std::to_string(hidden_size));
+}
+
+template <class T>
+void test_type(tap::Report& report) {
+  for (const int hidden_size : {8, 16, 576, 1536, 5120}) {
+    test_embedding<T>(report, hidden_size);
+    test_gather<T>(report, hidden_size);
   }
-  report.ok(testing::is_untouched_between(out.download(), 0, 1), "and nothing has been written");
+}
+
+void test_refusals(tap::Report& report) {
+  kernels::CudaEmbedding op{};
+  op.type = kernels::DType::kBF16;
+  op.num_tokens = 1;
+  op.hidden_size = 12;
+  report.throws([&] { kernels::cuda_embedding(op, nullptr); }, {"hidden_size 12", "multiple of 8"},
+                "a row that is not whole vectors is refused");
+  op.hidden_size = 16;
+  op.type = kernels::DType::kQ8_0;
+  report.throws([&] { kernels::cuda_embedding(op, nullptr); }, {"q8_0", "f32, f16 or bf16"},
+                "a block format is refused");
+  op.type = kernels::DType::kF32;
+  op.num_tokens = 0;
+  kernels::cuda_embedding(op, nullptr);
+  report.ok(cudaGetLastError() == cudaSuccess, "no tokens, nothing done");
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  return testing::run_cuda_test(argc, argv, [](tap::Report& report, Stream stream, bool is_small) {
-    test_shape<float>(report, stream, 1, 2, 3, 0);
-    test_shape<kernels::f16>(report, stream, 1, 2, 3, 0);
-    test_shape<kernels::bf16>(report, stream, 7, 5, 577, 6);
-    if (!is_small) {
-      test_shape<float>(report, stream, 50, 512, 4096, 0);
-      test_shape<kernels::f16>(report, stream, 50, 512, 4096, 0);
-      test_shape<kernels::bf16>(report, stream, 50, 512, 4096, 0);
-    }
-    test_bad_index(report, stream);
-    kernels::embedding_cuda({nullptr, nullptr, nullptr, kernels::DType::kF32, 0, 3, 2, 2, 2},
-                            stream);
-    report.ok(cudaDeviceSynchronize() == cudaSuccess, "no tokens do nothing");
-  });
+int main() {
+  if (!testing::has_device()) return 0;
+  tap::Report report;
+  test_refusals(report);
+  test_type<float>(report);
+  test_type<kernels::f16>(report);
+  test_type<kernels::bf16>(report);
+  return report.finish();
 }
