@@ -35,17 +35,22 @@ int invariant_splits(int in_features, int out_features) {
   return splits_for(tiles_of(out_features, kRows), kWantedBlocks, in_features);
 }
 
-// The tile of kMmaTiles for a number of tokens: the first row whose `most_tokens` is not below it.
+// The tile for a number of tokens: that of the first row whose `most_tokens` is not below it.
 struct TileRule {
   int most_tokens;
   int tile;
 };
 constexpr TileRule kMmaRules[] = {{8, 0}, {16, 1}, {32, 2}, {64, 3}, {256, 6}, {1 << 30, 7}};
+constexpr TileRule kWarpgroupRules[] = {{8, 0},    {16, 1},   {32, 2},      {64, 3},
+                                        {128, 10}, {256, 10}, {1 << 30, 14}};
 
-int mma_tile_for(int num_tokens) {
-  const TileRule* rule = kMmaRules;
-  while (num_tokens > rule->most_tokens) ++rule;
-  return rule->tile;
+int tile_for(int num_tokens, const TileRule* rules) {
+  while (num_tokens > rules->most_tokens) ++rules;
+  return rules->tile;
+}
+
+int tiles_in(int rows, int tokens, int num_tokens, int out_features) {
+  return tiles_of(out_features, rows) * tiles_of(num_tokens, tokens);
 }
 
 void check(const CudaLinear& op) {
@@ -73,8 +78,10 @@ bool has_wide_rows(const CudaLinear& op) {
 }
 
 void launch_planned(const CudaLinear& op, const GemmPlan& plan, Stream stream) {
-  const int rows = kMmaTiles[plan.tile].rows;
-  const int tokens = kMmaTiles[plan.tile].tokens;
+  const int rows =
+      plan.uses_warpgroups ? kWarpgroupTiles[plan.tile].rows : kMmaTiles[plan.tile].rows;
+  const int tokens =
+      plan.uses_warpgroups ? kWarpgroupTiles[plan.tile].tokens : kMmaTiles[plan.tile].tokens;
   GemmArguments args{};
   args.out = op.out;
   args.x = op.x;
@@ -95,12 +102,17 @@ void launch_planned(const CudaLinear& op, const GemmPlan& plan, Stream stream) {
   args.num_rows_abreast = std::min(kRowsAbreast, args.num_row_tiles);
   args.arrivals = static_cast<unsigned*>(op.workspace);
   args.partials = reinterpret_cast<float*>(args.arrivals + kMaxSplitTiles);
-  launch_gemm_mma(args, plan.tile, op.type, stream);
+  if (plan.uses_warpgroups) {
+    launch_gemm_sm90a(args, plan.tile, op.type, stream);
+  } else {
+    launch_gemm_mma(args, plan.tile, op.type, stream);
+  }
 }
 
-// Tokens a launch may have so that the sums of all splits fit the workspace; whole tiles.
+// Tokens a launch may have so that the sums of all splits fit the workspace; whole tiles. Clusters
+// need none.
 int tokens_per_launch(const GemmPlan& plan, int out_features) {
-  if (plan.num_splits == 1) return 1 << 30;
+  if (plan.num_splits == 1 || plan.uses_warpgroups) return 1 << 30;
   const MmaTile& tile = kMmaTiles[plan.tile];
   const std::int64_t num_row_tiles = tiles_of(out_features, tile.rows);
   const std::int64_t partials = num_row_tiles * plan.num_splits * tile.rows * tile.tokens;
@@ -120,21 +132,36 @@ std::size_t cuda_gemm_workspace_bytes(int max_tokens, int, int max_out_features)
   return kMaxSplitTiles * sizeof(unsigned) + static_cast<std::size_t>(partials) * sizeof(float);
 }
 
+bool has_warpgroups() { return device_traits().compute_capability == 90; }
+
 GemmPlan plan_gemm(int num_tokens, int in_features, int out_features, bool is_batch_invariant) {
   GemmPlan plan{};
-  plan.tile = mma_tile_for(num_tokens);
+  plan.uses_warpgroups = has_warpgroups();
+  plan.tile = tile_for(num_tokens, plan.uses_warpgroups ? kWarpgroupRules : kMmaRules);
   if (is_batch_invariant) {
     plan.num_splits = invariant_splits(in_features, out_features);
+    if (plan.uses_warpgroups && plan.num_splits > 1 && plan.tile == 14) plan.tile = 12;
     return plan;
   }
-  const MmaTile& tile = kMmaTiles[plan.tile];
-  const int num_tiles = tiles_of(out_features, tile.rows) * tiles_of(num_tokens, tile.tokens);
-  plan.num_splits = splits_for(num_tiles, 2 * device_traits().num_multiprocessors, in_features);
+  const int num_blocks = 2 * device_traits().num_multiprocessors;
+  if (plan.uses_warpgroups) {
+    const WarpgroupTile& tile = kWarpgroupTiles[plan.tile];
+    const int num_tiles = tiles_in(tile.rows, tile.tokens, num_tokens, out_features);
+    plan.num_splits = tile.is_paired ? 1 : splits_for(num_tiles, num_blocks, in_features);
+  } else {
+    const MmaTile& tile = kMmaTiles[plan.tile];
+    const int num_tiles = tiles_in(tile.rows, tile.tokens, num_tokens, out_features);
+    plan.num_splits = splits_for(num_tiles, num_blocks, in_features);
+  }
   return plan;
 }
 
 void cuda_gemm_as_planned(const CudaLinear& op, const GemmPlan& plan, Stream stream) {
   check(op);
+  CHECK(plan.num_splits <= kMaxSplits && plan.num_splits <= steps_of(op.in_features),
+        "linear: " + std::to_string(plan.num_splits) + " splits of " +
+            std::to_string(op.in_features) + " in_features; at most one for every " +
+            std::to_string(kGemmStep) + " and " + std::to_string(kMaxSplits) + " in all");
   if (op.num_tokens == 0 || op.out_features == 0) return;
   const int step = std::min(op.num_tokens, tokens_per_launch(plan, op.out_features));
   const std::int64_t out_bytes = op.output == LinearOutput::kLogits ? 4 : 2;

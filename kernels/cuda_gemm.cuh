@@ -41,6 +41,21 @@ struct GemmArguments {
   unsigned* arrivals;    // [num tiles], zero before and after
 };
 
+// A finished tile waits in shared memory as one row of `rows + kStagedPad` floats a token. The pad
+// makes both the fragments' writes (4 tokens x 8 rows at a time) and the reads along rows free of
+// bank conflicts.
+inline constexpr int kStagedPad = 4;
+
+// Dynamic shared memory of a block: the ring of steps, and later the finished tile in its place.
+template <class Tile>
+constexpr std::size_t shared_bytes(const Tile& tile) {
+  const std::size_t ring =
+      static_cast<std::size_t>(tile.stages) * (tile.rows + tile.tokens) * kGemmStep * 2;
+  const std::size_t staged =
+      sizeof(float) * static_cast<std::size_t>(tile.tokens) * (tile.rows + kStagedPad);
+  return ring > staged ? ring : staged;
+}
+
 // The part of the product a block computes.
 struct GemmBlock {
   int tile;
@@ -59,9 +74,12 @@ struct GemmPlan {
 };
 
 // Most parts k is cut into, tiles that may be cut, and floats their sums may take.
-inline constexpr int kMaxSplits = 16;
+inline constexpr int kMaxSplits = 8;
 inline constexpr int kMaxSplitTiles = 4096;
 inline constexpr std::int64_t kMaxPartials = 6 * 1024 * 1024;
+
+// Whether the current device has the instructions of the kernel for 9.0.
+bool has_warpgroups();
 
 // The plan cuda_gemm() follows on the current device.
 GemmPlan plan_gemm(int num_tokens, int in_features, int out_features, bool is_batch_invariant);
@@ -71,7 +89,7 @@ GemmPlan plan_gemm(int num_tokens, int in_features, int out_features, bool is_ba
 // fit the limits above.
 void cuda_gemm_as_planned(const CudaLinear& op, const GemmPlan& plan, Stream stream);
 
-// Tiles of the kernel for sm_80 and newer, in cuda_gemm_mma.cu. `stages` parts of W and x of one
+// Tiles of the kernel for 8.0 and newer, in cuda_gemm_mma.cu. `stages` parts of W and x of one
 // step each are in shared memory or on their way there.
 struct MmaTile {
   int rows;
@@ -96,20 +114,38 @@ inline constexpr MmaTile kMmaTiles[] = {
 // 99 KB, the most 8.9 gives a block, hold every one of them.
 inline constexpr int kNumMmaTiles = sizeof kMmaTiles / sizeof kMmaTiles[0];
 
-// A finished tile waits in shared memory as one row of `rows + kStagedPad` floats a token. The pad
-// makes both the fragments' writes (4 tokens x 8 rows at a time) and the reads along rows free of
-// bank conflicts.
-inline constexpr int kStagedPad = 4;
-
-constexpr std::size_t shared_bytes(const MmaTile& tile) {
-  const std::size_t ring =
-      static_cast<std::size_t>(tile.stages) * (tile.rows + tile.tokens) * kGemmStep * 2;
-  const std::size_t staged =
-      sizeof(float) * static_cast<std::size_t>(tile.tokens) * (tile.rows + kStagedPad);
-  return ring > staged ? ring : staged;
-}
-
 void launch_gemm_mma(const GemmArguments& arguments, int tile, DType type, Stream stream);
+
+// Tiles of the kernel for 9.0, in cuda_gemm_sm90a.cu.
+struct WarpgroupTile {
+  int rows;
+  int tokens;
+  int stages;
+  int warpgroups;  // the rows are cut among them, in multiples of 64
+  int blocks;      // a multiprocessor should hold: bounds the registers
+  bool is_paired;  // two blocks share their tokens' way into shared memory; num_splits must be 1
+};
+
+inline constexpr WarpgroupTile kWarpgroupTiles[] = {
+    {64, 8, 8, 1, 3, false},     //
+    {64, 16, 7, 1, 3, false},    //
+    {64, 32, 6, 1, 3, false},    //
+    {64, 64, 4, 1, 3, false},    //
+    {64, 64, 6, 1, 2, false},    //
+    {128, 8, 6, 2, 2, false},    //
+    {128, 16, 6, 2, 2, false},   //
+    {128, 32, 5, 2, 2, false},   //
+    {128, 64, 4, 2, 2, false},   //
+    {64, 128, 4, 1, 2, false},   //
+    {128, 128, 3, 2, 2, false},  //
+    {64, 256, 5, 1, 1, false},   //
+    {128, 256, 4, 2, 1, false},  //
+    {128, 128, 3, 2, 2, true},   //
+    {128, 256, 4, 2, 1, true},   //
+};
+inline constexpr int kNumWarpgroupTiles = sizeof kWarpgroupTiles / sizeof kWarpgroupTiles[0];
+
+void launch_gemm_sm90a(const GemmArguments& arguments, int tile, DType type, Stream stream);
 
 #ifdef __CUDACC__
 
@@ -185,73 +221,92 @@ __device__ __forceinline__ void store_row(float* to, const float (&values)[8], i
   }
 }
 
-// 8 rows of y for one token: the staged sums and the bias.
+// The sums of a tile in this block's shared memory. sums(token, row) are those of 8 rows.
+template <int kRows>
+struct StagedSums {
+  const float* staged;
+
+  __device__ __forceinline__ void operator()(float (&sums)[8], int token, int row) const {
+    const float4* from =
+        reinterpret_cast<const float4*>(staged + token * (kRows + kStagedPad) + row);
+    const float4 low = from[0];
+    const float4 high = from[1];
+    sums[0] = low.x, sums[1] = low.y, sums[2] = low.z, sums[3] = low.w;
+    sums[4] = high.x, sums[5] = high.y, sums[6] = high.z, sums[7] = high.w;
+  }
+};
+
+// 8 rows of y for one token, in place of the sums: with the bias.
 template <class T>
-__device__ __forceinline__ void finished_row(float (&y)[8], const float* staged, const void* bias,
-                                             int row, int count, bool is_rounded) {
-  const float4 low = reinterpret_cast<const float4*>(staged)[0];
-  const float4 high = reinterpret_cast<const float4*>(staged)[1];
-  const float sums[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+__device__ __forceinline__ void finish_row(float (&y)[8], const void* bias, int row, int count,
+                                           bool is_rounded) {
   float biases[8] = {};
   if (bias != nullptr) load_row(biases, static_cast<const T*>(bias) + row, count, true);
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    y[i] = sums[i] + biases[i];
+    y[i] += biases[i];
     if (is_rounded) y[i] = rounded<T>(y[i]);
   }
 }
 
+// The items [first, end) of a tile, 8 outputs of one token each, for the threads that share them.
+struct Share {
+  int first;  // this thread's
+  int end;
+  int stride;
+};
+
 // out = silu(gate) * up for the tile, whose rows are groups of 16 of each in turn.
-template <class T, int kRows, int kTokens, int kThreads>
+template <class T, int kRows, class Sums>
 __device__ __forceinline__ void store_gated_tile(const GemmArguments& args, const GemmBlock& block,
-                                                 const float* staged, int thread) {
-  constexpr int kChunks = kRows / 16;  // of 8 outputs
+                                                 const Sums& sums, const Share& share) {
+  constexpr int kChunks = kRows / 16;
   const bool is_rounded = args.numerics == Numerics::kReference;
-  for (int item = thread; item < kTokens * kChunks; item += kThreads) {
+  for (int item = share.first; item < share.end; item += share.stride) {
     const int token = item / kChunks;
     const int chunk = item % kChunks;
     const int row = chunk / 2 * 2 * kGateUpGroup + chunk % 2 * 8;
     if (block.first_token + token >= args.num_tokens) break;
     if (block.first_row + row >= args.out_features) continue;
-    const float* sums = staged + token * (kRows + kStagedPad) + row;
     float gate[8];
     float up[8];
-    finished_row<T>(gate, sums, args.bias, block.first_row + row, 8, is_rounded);
-    finished_row<T>(up, sums + kGateUpGroup, args.bias, block.first_row + row + kGateUpGroup, 8,
-                    is_rounded);
-    float values[8];
+    sums(gate, token, row);
+    sums(up, token, row + kGateUpGroup);
+    finish_row<T>(gate, args.bias, block.first_row + row, 8, is_rounded);
+    finish_row<T>(up, args.bias, block.first_row + row + kGateUpGroup, 8, is_rounded);
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       const float silu = gate[i] / (1.0f + (is_rounded ? expf(-gate[i]) : __expf(-gate[i])));
-      values[i] = (is_rounded ? rounded<T>(silu) : silu) * up[i];
+      up[i] *= is_rounded ? rounded<T>(silu) : silu;
     }
     T* out = static_cast<T*>(args.out) + (block.first_token + token) * args.out_stride +
              block.first_row / 2 + chunk * 8;
-    store_row(out, values, 8, args.has_wide_rows);
+    store_row(out, up, 8, args.has_wide_rows);
   }
 }
 
-// Applies what stands behind the product to a tile of sums in shared memory, [kTokens] rows of
-// kRows + kStagedPad floats, and stores it. `thread` counts from 0 to kThreads - 1.
-template <class T, int kRows, int kTokens, int kThreads>
+// Applies what stands behind the product to a tile of kRows rows, whose items are counted along
+// the rows of one token after the other, and stores it.
+template <class T, int kRows, class Sums>
 __device__ __forceinline__ void store_tile(const GemmArguments& args, const GemmBlock& block,
-                                           const float* staged, int thread) {
+                                           const Sums& sums, const Share& share) {
   if (args.output == LinearOutput::kSwiGlu) {
-    store_gated_tile<T, kRows, kTokens, kThreads>(args, block, staged, thread);
+    store_gated_tile<T, kRows>(args, block, sums, share);
     return;
   }
   constexpr int kChunks = kRows / 8;
   const bool is_rounded = args.numerics == Numerics::kReference;
-  for (int item = thread; item < kTokens * kChunks; item += kThreads) {
+  for (int item = share.first; item < share.end; item += share.stride) {
     const int token = item / kChunks;
-    const int row = block.first_row + item % kChunks * 8;
+    const int row = item % kChunks * 8;
+    const int count = min(8, args.out_features - block.first_row - row);
     if (block.first_token + token >= args.num_tokens) break;
-    const int count = min(8, args.out_features - row);
     if (count <= 0) continue;
     float y[8];
-    finished_row<T>(y, staged + token * (kRows + kStagedPad) + item % kChunks * 8, args.bias, row,
-                    count, is_rounded);
-    const std::int64_t place = (block.first_token + token) * args.out_stride + row;
+    sums(y, token, row);
+    finish_row<T>(y, args.bias, block.first_row + row, count, is_rounded);
+    const std::int64_t place =
+        (block.first_token + token) * args.out_stride + block.first_row + row;
     if (args.output == LinearOutput::kLogits) {
       store_row(static_cast<float*>(args.out) + place, y, count, args.has_wide_rows);
       continue;
@@ -265,6 +320,12 @@ __device__ __forceinline__ void store_tile(const GemmArguments& args, const Gemm
     }
     store_row(out, y, count, args.has_wide_rows);
   }
+}
+
+// How many items a tile has.
+template <int kRows, int kTokens>
+__device__ __forceinline__ int num_items(LinearOutput output) {
+  return kTokens * kRows / (output == LinearOutput::kSwiGlu ? 16 : 8);
 }
 
 #endif

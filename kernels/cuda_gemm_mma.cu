@@ -312,7 +312,9 @@ __global__ void __launch_bounds__(
   float* staged = reinterpret_cast<float*>(shared);
   warp.stage(staged + warp_token * kPitch + warp_row, kPitch);
   __syncthreads();
-  store_tile<T, kTile.rows, kTile.tokens, kThreads>(args, block, staged, threadIdx.x);
+  const Share share{static_cast<int>(threadIdx.x), num_items<kTile.rows, kTile.tokens>(args.output),
+                    kThreads};
+  store_tile<T, kTile.rows>(args, block, StagedSums<kTile.rows>{staged}, share);
 }
 
 using GemmKernel = void (*)(GemmArguments);

@@ -2,7 +2,7 @@
 // each shape with the usual plan, the four of a layer in a row, and with `sweep` every tile and
 // cut of k, to choose plans from. Weights rotate over more memory than the L2 holds.
 //
-//   gemm_cuda_bench [sweep] [tokens ...]
+//   gemm_cuda_bench [sweep | sweep-mma | sweep-warpgroups] [tokens ...]
 #include <cuda_bf16.h>
 
 #include <cstdio>
@@ -148,33 +148,49 @@ void print(const Shape& shape, int num_tokens, const GemmPlan& plan, double micr
               100 * microseconds_at_ceiling(shape, num_tokens) / microseconds, remark);
 }
 
-// The fastest three plans for a shape.
-void sweep(Bench& bench, const Shape& shape, int num_tokens) {
-  struct Result {
-    double microseconds;
-    GemmPlan plan;
-  };
-  std::vector<Result> results;
-  for (int tile = 0; tile < kernels::kNumMmaTiles; ++tile) {
-    const kernels::MmaTile& sizes = kernels::kMmaTiles[tile];
-    const bool is_far_off = sizes.tokens >= 2 * num_tokens + 8 || sizes.tokens * 4 < num_tokens;
-    if (is_far_off && !(num_tokens > 256 && sizes.tokens >= 64)) continue;
-    const int num_tiles = ((shape.n + sizes.rows - 1) / sizes.rows) *
-                          ((num_tokens + sizes.tokens - 1) / sizes.tokens);
-    int last_splits = 0;
-    for (const int wanted_blocks : {0, 132, 264, 396, 528}) {
-      const int most = std::min(kernels::kMaxSplits, shape.k / kernels::kGemmStep / 2);
-      const int num_splits = std::max(1, std::min(wanted_blocks / num_tiles, most));
-      if (num_splits == last_splits) continue;
-      last_splits = num_splits;
-      const GemmPlan plan{false, tile, num_splits};
-      results.push_back({bench.time(shape, num_tokens, &plan, false), plan});
-    }
+struct Result {
+  double microseconds;
+  GemmPlan plan;
+};
+
+// Times a tile with the cuts of k that make for 1, 2, 3 and 4 blocks a multiprocessor.
+template <class Tile>
+void sweep_tile(Bench& bench, const Shape& shape, int num_tokens, const Tile& tile, GemmPlan plan,
+                bool may_split, std::vector<Result>& results) {
+  const bool is_too_wide = tile.tokens >= 2 * num_tokens && tile.tokens > 8;
+  const bool is_too_narrow = tile.tokens < 128 && tile.tokens * 2 < num_tokens;
+  if (is_too_wide || is_too_narrow) return;
+  const int num_tiles =
+      ((shape.n + tile.rows - 1) / tile.rows) * ((num_tokens + tile.tokens - 1) / tile.tokens);
+  const int most = may_split ? std::min(kernels::kMaxSplits, shape.k / kernels::kGemmStep / 2) : 1;
+  for (const int wanted_blocks : {0, 132, 264, 396, 528}) {
+    const int num_splits = std::max(1, std::min(wanted_blocks / num_tiles, most));
+    if (num_splits == plan.num_splits) continue;
+    plan.num_splits = num_splits;
+    results.push_back({bench.time(shape, num_tokens, &plan, false), plan});
   }
-  std::sort(results.begin(), results.end(),
-            [](const Result& a, const Result& b) { return a.microseconds < b.microseconds; });
-  for (std::size_t i = 0; i < results.size() && i < 3; ++i) {
-    print(shape, num_tokens, results[i].plan, results[i].microseconds, i == 0 ? " best" : "");
+}
+
+// The fastest plans for a shape, of either kernel.
+void sweep(Bench& bench, const Shape& shape, int num_tokens, bool has_mma, bool has_warpgroups) {
+  for (const bool uses_warpgroups : {false, true}) {
+    if (!(uses_warpgroups ? has_warpgroups && kernels::has_warpgroups() : has_mma)) continue;
+    std::vector<Result> results;
+    const int num_tiles = uses_warpgroups ? kernels::kNumWarpgroupTiles : kernels::kNumMmaTiles;
+    for (int tile = 0; tile < num_tiles; ++tile) {
+      const GemmPlan plan{uses_warpgroups, tile, 0};
+      if (uses_warpgroups) {
+        const kernels::WarpgroupTile& sizes = kernels::kWarpgroupTiles[tile];
+        sweep_tile(bench, shape, num_tokens, sizes, plan, !sizes.is_paired, results);
+      } else {
+        sweep_tile(bench, shape, num_tokens, kernels::kMmaTiles[tile], plan, true, results);
+      }
+    }
+    std::sort(results.begin(), results.end(),
+              [](const Result& a, const Result& b) { return a.microseconds < b.microseconds; });
+    for (std::size_t i = 0; i < results.size() && i < (uses_warpgroups ? 4 : 2); ++i) {
+      print(shape, num_tokens, results[i].plan, results[i].microseconds, i == 0 ? " best" : "");
+    }
   }
 }
 
@@ -182,14 +198,16 @@ void sweep(Bench& bench, const Shape& shape, int num_tokens) {
 
 int main(int argc, char** argv) {
   if (!testing::has_device()) return 0;
-  bool is_sweep = false;
+  bool sweeps_mma = false;
+  bool sweeps_warpgroups = false;
   std::vector<int> tokens;
   for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "sweep") == 0) {
-      is_sweep = true;
-    } else {
-      tokens.push_back(std::atoi(argv[i]));
-    }
+    const bool is_both = std::strcmp(argv[i], "sweep") == 0;
+    const bool is_mma = is_both || std::strcmp(argv[i], "sweep-mma") == 0;
+    const bool is_warpgroups = is_both || std::strcmp(argv[i], "sweep-warpgroups") == 0;
+    sweeps_mma = sweeps_mma || is_mma;
+    sweeps_warpgroups = sweeps_warpgroups || is_warpgroups;
+    if (!is_mma && !is_warpgroups) tokens.push_back(std::atoi(argv[i]));
   }
   if (tokens.empty()) tokens = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096};
   Bench bench;
@@ -197,10 +215,13 @@ int main(int argc, char** argv) {
     for (int i = 0; i < 5; ++i) {
       const Shape& shape = i < 4 ? kLayer[i] : kHead;
       if (i == 4 && num_tokens > kMostHeadTokens) continue;
+      sweep(bench, shape, num_tokens, sweeps_mma, sweeps_warpgroups);
+      if (sweeps_mma && !sweeps_warpgroups) continue;
       const GemmPlan plan = kernels::plan_gemm(num_tokens, shape.k, shape.n, false);
       print(shape, num_tokens, plan, bench.time(shape, num_tokens, nullptr, false), " as planned");
-      if (is_sweep) sweep(bench, shape, num_tokens);
     }
+    std::fflush(stdout);
+    if (sweeps_mma && !sweeps_warpgroups) continue;
     std::printf("layer    M=%-5d %8.2f us, %8.2f us batch-invariant\n", num_tokens,
                 bench.time_layer(num_tokens, false), bench.time_layer(num_tokens, true));
     std::fflush(stdout);

@@ -400,25 +400,38 @@ void test_shape(tap::Report& report, int n, int k, int x_pad, const std::vector<
                             " K=" + std::to_string(k) + " equals the sums in double");
 }
 
-// Every tile and cut of k, also those that the usual plan takes for other shapes.
+// A tile with every cut of k, also where the usual plan takes another for the shape.
+template <class T>
+void test_plan(tap::Report& report, Layer<T>& layer, GemmPlan plan, int most_splits,
+               const std::vector<int>& tokens, const std::string& name) {
+  Faults faults;
+  for (const int num_splits : {1, 2, 5, 8}) {
+    if (num_splits > most_splits) continue;
+    plan.num_splits = num_splits;
+    for (const int num_tokens : tokens) {
+      for (const LinearOutput output : kOutputs) {
+        const Case c{output, Numerics::kReference, true, false, num_tokens, 0};
+        const std::string fault = layer.fault_of(c, &plan);
+        if (!fault.empty()) faults.add(std::to_string(num_splits) + " splits, " + fault);
+      }
+    }
+  }
+  faults.report(report, name);
+}
+
 template <class T>
 void test_plans(tap::Report& report, int n, int k, const std::vector<int>& tokens) {
   Layer<T> layer(n, k, 8, tokens.back());
+  const std::string shape = " N=" + std::to_string(n) + " K=" + std::to_string(k);
+  const int num_steps = (k + kernels::kGemmStep - 1) / kernels::kGemmStep;
   for (int tile = 0; tile < kernels::kNumMmaTiles; ++tile) {
-    Faults faults;
-    for (const int num_splits : {1, 2, 5}) {
-      if (num_splits > (k + kernels::kGemmStep - 1) / kernels::kGemmStep) continue;
-      for (const int num_tokens : tokens) {
-        const GemmPlan plan{false, tile, num_splits};
-        for (const LinearOutput output : kOutputs) {
-          const Case c{output, Numerics::kReference, true, false, num_tokens, 0};
-          const std::string fault = layer.fault_of(c, &plan);
-          if (!fault.empty()) faults.add(std::to_string(num_splits) + " splits, " + fault);
-        }
-      }
-    }
-    faults.report(report, std::string(Type<T>::kName) + " tile " + std::to_string(tile) +
-                              " N=" + std::to_string(n) + " K=" + std::to_string(k));
+    test_plan(report, layer, {false, tile, 1}, num_steps, tokens,
+              std::string(Type<T>::kName) + " tile " + std::to_string(tile) + shape);
+  }
+  for (int tile = 0; tile < kernels::kNumWarpgroupTiles && kernels::has_warpgroups(); ++tile) {
+    test_plan(report, layer, {true, tile, 1},
+              kernels::kWarpgroupTiles[tile].is_paired ? 1 : num_steps, tokens,
+              std::string(Type<T>::kName) + " warpgroup tile " + std::to_string(tile) + shape);
   }
 }
 
