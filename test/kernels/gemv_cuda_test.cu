@@ -97,6 +97,26 @@ void test_head(tap::Report& report) {
   if (!found.empty()) report.note(found.text());
 }
 
+// More tokens, or bits that may not depend on their number, go to the tensor cores, the norm in
+// front.
+template <class T>
+void test_dispatch(tap::Report& report, const std::vector<Shape>& shapes) {
+  testing::Mismatches found;
+  for (const Shape& shape : shapes) {
+    LinearLayer<T> layer(shape.in_features, shape.out_features, 100, 17);
+    for (const int m : {1, 4, 5, 8, 100}) {
+      for (const LinearOutput output : kOutputs) {
+        if (output == LinearOutput::kSwiGlu && shape.out_features % 32 != 0) continue;
+        const LinearCall call{
+            output, m % 2 == 0 ? Numerics::kFast : Numerics::kReference, m, true, true, m < 5};
+        found.compare(layer, call, tolerance_of<T>(call));
+      }
+    }
+  }
+  report.ok(found.empty(), std::string(PlainType<T>::kName) + ": the norm before tensor cores");
+  if (!found.empty()) report.note(found.text());
+}
+
 // A layer's four linears, as a chain in which each starts before the one in front has ended.
 class Chain {
  public:
@@ -199,6 +219,9 @@ int main(int argc, char** argv) {
   test_shapes<kernels::bf16>(report, shapes);
   test_shapes<kernels::f16>(report, shapes);
   test_exact_sums<kernels::bf16>(report, shapes);
+  const std::vector<Shape> dispatched = {{96, 72}, {40, 264}};
+  test_dispatch<kernels::bf16>(report, dispatched);
+  test_dispatch<kernels::f16>(report, dispatched);
   if (!is_small) {
     test_exact_sums<kernels::f16>(report, {{2048, 1536}, {1536, 8960}});
     test_head<kernels::bf16>(report);
