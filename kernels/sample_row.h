@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "kernels/gumbel.h"
 #include "kernels/philox.h"
 
 namespace kernels {
@@ -27,12 +28,6 @@ struct LogitRow {
   std::uint32_t position;
   std::uint32_t choice;
 };
-
-// -log(-log((word + 0.5) / 2^32)) in double, with the same bits on every machine.
-double gumbel_of(std::uint32_t word);
-
-// The largest gumbel_of, rounded up: what a token may at most gain.
-inline constexpr double kMaxGumbel = 22.9;
 
 // The random word of one token.
 inline std::uint32_t word_of(const LogitRow& row, std::uint32_t token) {
