@@ -10,8 +10,11 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "kernels/cuda_stream.h"
 #include "native/model.h"
+#include "native/sampler_slots.h"
 #include "native/step_thread.h"
 
 namespace kvasir {
@@ -20,19 +23,59 @@ namespace {
 
 constexpr std::chrono::milliseconds kProgressInterval{20};
 
-// What the step thread tells the event loop.
-enum class Event { kProgress, kLoaded, kStepped };
-
 class Session;
-void on_event(Napi::Env env, Napi::Function, Session* session, Event* event);
-using EventChannel = Napi::TypedThreadSafeFunction<Session, Event, on_event>;
 
-// A model, its thread and its channel to the event loop. JavaScript's functions share it; while the
-// thread works it also keeps itself alive, so that collecting the object cannot pull memory away
-// from a running step. Every member is used on the event loop's thread unless said otherwise.
+// One call of JavaScript that the step thread works on, until its promise has settled.
+class Task : public StepJob {
+ public:
+  explicit Task(Session& session) : session_(session) {}
+  void done(std::exception_ptr failure) override;
+
+  std::optional<Napi::Promise::Deferred> deferred;  // on the event loop's thread
+  // Written by the step thread; read by the event loop once the thread has said that it is done.
+  std::string failure;  // empty: none
+  bool has_cuda_failed = false;
+
+ protected:
+  Session& session_;
+};
+
+class LoadTask : public Task {
+ public:
+  LoadTask(Session& session, ModelSpec spec) : Task(session), spec_(std::move(spec)) {}
+  void start(bool is_void) override;
+  void finish() override {}
+
+ private:
+  const ModelSpec spec_;
+};
+
+struct SlotFill {
+  int slot;
+  std::vector<std::int32_t> token_ids;
+  int num_prompt_tokens;
+};
+
+class StepTask : public Task {
+ public:
+  using Task::Task;
+  void start(bool is_void) override;
+  void finish() override;
+
+  StepSize size{};
+  std::vector<SlotFill> slot_fills;  // before the step
+};
+
+// A null task: there is progress to report.
+void on_event(Napi::Env env, Napi::Function, Session* session, Task* task);
+using EventChannel = Napi::TypedThreadSafeFunction<Session, Task, on_event>;
+
+// A model, its threads and its channel to the event loop. JavaScript's functions share it; while
+// the threads work it also keeps itself alive, so that collecting the object cannot pull memory
+// away from a running step. Every member is used on the event loop's thread unless said otherwise.
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  explicit Session(Napi::Env env) : env_(env) {
+  explicit Session(Napi::Env env) : env_(env), steps_{StepTask(*this), StepTask(*this)} {
     channel_ = EventChannel::New(env, "kvasir step", 0, 1, this);
     // An idle model must not keep the process from ending.
     channel_.Unref(env);
@@ -44,81 +87,86 @@ class Session : public std::enable_shared_from_this<Session> {
   ~Session() {
     if (is_shut_down_) return;
     napi_remove_env_cleanup_hook(env_, shut_down, this);
-    end_thread();
+    end_threads();
   }
 
   Napi::Value load(ModelSpec spec, Napi::Function on_progress) {
     on_progress_ = Napi::Persistent(on_progress);
-    auto work = [this, spec = std::make_shared<ModelSpec>(std::move(spec))] {
-      model_ = load_model(*spec, [this](std::uint64_t n) { report(n); });
-    };
-    return start(std::move(work), &loaded_);
+    load_.emplace(*this, std::move(spec));
+    return submit(*load_);
   }
 
   Napi::Value step(const StepSize& size) {
-    check_idle("step");
-    const auto work = [this, size] {
-      model_->start_step(size);
-      model_->finish_step();
-    };
-    return start(work, &stepped_);
+    check_open("step");
+    if (num_in_flight_ == StepThread::kMaxJobs) {
+      throw Napi::Error::New(env_, "step: two steps are running; await one first");
+    }
+    StepTask& task = steps_[num_steps_ % StepThread::kMaxJobs];
+    task.size = size;
+    task.slot_fills = std::exchange(slot_fills_, {});
+    ++num_steps_;
+    return submit(task);
   }
 
-  // The model, for calls that must not meet a running step.
-  Model& idle_model(const char* call) {
-    check_idle(call);
-    return *model_;
+  // Holds from the next step on; running ones do not see it. A later fill of a slot replaces one
+  // that has not been taken over yet, so that there are never more than there are slots.
+  void fill_sampler_slot(SlotFill fill) {
+    check_open("fillSamplerSlot");
+    const ModelSpec& spec = model_->spec();
+    check_slot_fill(fill.slot, fill.token_ids.data(), static_cast<int>(fill.token_ids.size()),
+                    fill.num_prompt_tokens, spec.limits.max_sequences, spec.config.vocab_size);
+    for (SlotFill& waiting : slot_fills_) {
+      if (waiting.slot != fill.slot) continue;
+      waiting = std::move(fill);
+      return;
+    }
+    slot_fills_.push_back(std::move(fill));
   }
 
   void close() {
     if (is_closed_) return;
-    if (is_busy_) throw Napi::Error::New(env_, "close: a step is running; await it first");
+    if (num_in_flight_ > 0) {
+      throw Napi::Error::New(env_, "close: a step is running; await it first");
+    }
     is_closed_ = true;
     model_.reset();
     thread_.stop();
   }
 
-  void handle(Event event);
+  // Of the threads: the model, its loading and the channel.
+  Model& model() { return *model_; }
+  void load_here(const ModelSpec& spec) {
+    model_ = load_model(spec, [this](std::uint64_t num_bytes_done) { report(num_bytes_done); });
+  }
+  void tell(Task* task) { channel_.NonBlockingCall(task); }
+
+  void handle(Task* task);
 
  private:
-  void check_idle(const char* call) const {
-    if (is_closed_) {
-      throw Napi::Error::New(env_, std::string(call) + ": the model is closed");
-    }
-    if (is_busy_) {
-      throw Napi::Error::New(env_, std::string(call) + ": a step is running; await it first");
-    }
+  void check_open(const char* call) const {
+    if (is_closed_) throw Napi::Error::New(env_, std::string(call) + ": the model is closed");
   }
 
-  // Runs `work` on the step thread; the promise settles when `done` comes back.
-  template <class Work>
-  Napi::Value start(Work work, Event* done) {
-    deferred_.emplace(env_);
-    Napi::Value promise = deferred_->Promise();
-    is_busy_ = true;
+  // The promise settles when the task comes back. What was submitted while another was in flight
+  // was made without knowing whether that one would succeed.
+  Napi::Value submit(Task& task) {
+    task.failure.clear();
+    task.deferred.emplace(env_);
+    Napi::Value promise = task.deferred->Promise();
+    thread_.submit(task, num_in_flight_ > 0);
+    ++num_in_flight_;
     self_ = shared_from_this();
     channel_.Ref(env_);
-    thread_.submit([this, work = std::move(work), done] {
-      failure_.clear();
-      try {
-        work();
-      } catch (const std::exception& error) {
-        failure_ = error.what();
-      } catch (...) {
-        failure_ = "unknown exception in native code";
-      }
-      channel_.NonBlockingCall(done);
-    });
     return promise;
   }
 
-  // On the step thread, after each tensor.
+  // On the starting thread, after each tensor.
   void report(std::uint64_t num_bytes_done) {
     num_bytes_done_.store(num_bytes_done, std::memory_order_relaxed);
     const auto now = std::chrono::steady_clock::now();
     if (now - last_report_ < kProgressInterval) return;
     last_report_ = now;
-    channel_.NonBlockingCall(&progress_);
+    tell(nullptr);
   }
 
   void call_on_progress();
@@ -129,31 +177,29 @@ class Session : public std::enable_shared_from_this<Session> {
     // Held here: clearing the self-reference may be what ends this object.
     const std::shared_ptr<Session> held = std::move(self->self_);
     self->is_shut_down_ = true;
-    self->end_thread();
+    self->end_threads();
   }
 
-  void end_thread() {
+  void end_threads() {
     thread_.stop();
     channel_.Release();
   }
 
   Napi::Env env_;
   EventChannel channel_;
-  // What travels through the channel: addresses of these, so that telling allocates nothing.
-  Event progress_ = Event::kProgress;
-  Event loaded_ = Event::kLoaded;
-  Event stepped_ = Event::kStepped;
   Napi::FunctionReference on_progress_;
-  std::optional<Napi::Promise::Deferred> deferred_;
   std::optional<Napi::Error> progress_error_;
   std::shared_ptr<Session> self_;
-  bool is_busy_ = false;
+  std::optional<LoadTask> load_;
+  StepTask steps_[StepThread::kMaxJobs];  // step n, counted over the calls: n % 2
+  std::vector<SlotFill> slot_fills_;      // for the next step
+  std::uint64_t num_steps_ = 0;
+  int num_in_flight_ = 0;
   bool is_closed_ = false;
   bool is_shut_down_ = false;
 
-  // Written by the step thread; read by the event loop once the thread has said that it is done.
+  // Written by the starting thread; read by the event loop once that has said that it is done.
   std::unique_ptr<Model> model_;
-  std::string failure_;
   std::chrono::steady_clock::time_point last_report_{};
   std::atomic<std::uint64_t> num_bytes_done_{0};
 
@@ -161,38 +207,71 @@ class Session : public std::enable_shared_from_this<Session> {
   StepThread thread_;
 };
 
-void on_event(Napi::Env env, Napi::Function, Session* session, Event* event) {
+void Task::done(std::exception_ptr error) {
+  try {
+    if (error != nullptr) std::rethrow_exception(error);
+  } catch (const kernels::CudaError& cuda_error) {
+    failure = cuda_error.what();
+    has_cuda_failed = true;
+  } catch (const std::exception& other) {
+    failure = other.what();
+  } catch (...) {
+    failure = "unknown exception in native code";
+  }
+  session_.tell(this);
+}
+
+void LoadTask::start(bool) { session_.load_here(spec_); }
+
+void StepTask::start(bool is_void) {
+  for (const SlotFill& fill : slot_fills) {
+    session_.model().fill_sampler_slot(fill.slot, fill.token_ids.data(),
+                                       static_cast<int>(fill.token_ids.size()),
+                                       fill.num_prompt_tokens);
+  }
+  CHECK(!is_void, "step: was not run, because the step before it failed");
+  session_.model().start_step(size);
+}
+
+void StepTask::finish() { session_.model().finish_step(); }
+
+void on_event(Napi::Env env, Napi::Function, Session* session, Task* task) {
   // Without an environment the loop is being torn down and nothing may be called.
   if (env == nullptr) return;
   try {
-    session->handle(*event);
+    session->handle(task);
   } catch (const Napi::Error&) {
     // A worker thread that is being terminated runs no more JavaScript: no promise can settle, and
     // there is nobody left to tell. Everything else of the session was put in order before.
   }
 }
 
-void Session::handle(Event event) {
+void Session::handle(Task* task) {
   const Napi::HandleScope scope(env_);
-  if (event != Event::kStepped) call_on_progress();
-  if (event == Event::kProgress) return;
+  call_on_progress();
+  if (task == nullptr) return;
 
-  const std::shared_ptr<Session> held = std::move(self_);
-  is_busy_ = false;
-  channel_.Unref(env_);
-  const Napi::Promise::Deferred deferred = *deferred_;
-  deferred_.reset();
-  on_progress_.Reset();
+  std::shared_ptr<Session> held;
+  if (--num_in_flight_ == 0) {
+    held = std::move(self_);
+    channel_.Unref(env_);
+  }
+  const Napi::Promise::Deferred deferred = *task->deferred;
+  task->deferred.reset();
+  if (load_) on_progress_.Reset();
   if (progress_error_) {
     is_closed_ = true;
     model_.reset();
     deferred.Reject(progress_error_->Value());
     progress_error_.reset();
-  } else if (!failure_.empty()) {
-    deferred.Reject(Napi::Error::New(env_, failure_).Value());
+  } else if (!task->failure.empty()) {
+    const Napi::Error error = Napi::Error::New(env_, task->failure);
+    if (task->has_cuda_failed) error.Set("code", Napi::String::New(env_, "ERR_CUDA"));
+    deferred.Reject(error.Value());
   } else {
-    deferred.Resolve(event == Event::kLoaded ? make_object() : env_.Undefined());
+    deferred.Resolve(load_ ? make_object() : env_.Undefined());
   }
+  load_.reset();
 }
 
 // An exception of the caller's function rejects the load instead of ending the process.
@@ -279,9 +358,8 @@ Napi::Value call_fill_sampler_slot(Session& session, const Napi::CallbackInfo& i
   if (token_ids.ElementLength() > 2147483647) {
     throw Napi::RangeError::New(info.Env(), "fillSamplerSlot: tokenIds has over 2^31 - 1 tokens");
   }
-  session.idle_model("fillSamplerSlot")
-      .fill_sampler_slot(slot, token_ids.Data(), static_cast<int>(token_ids.ElementLength()),
-                         num_prompt_tokens);
+  session.fill_sampler_slot(
+      {slot, {token_ids.Data(), token_ids.Data() + token_ids.ElementLength()}, num_prompt_tokens});
   return info.Env().Undefined();
 }
 

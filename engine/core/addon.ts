@@ -66,6 +66,9 @@ export interface NativeModel {
    * Runs one step over the next batch and resolves when its results are in the views. Decodes come
    * first: sequences [0, numDecodes) have one token each. Rejects only on a broken invariant, with
    * view, index, value and limit; then nothing was computed and the same batch is the next again.
+   * A step that was called while the one before it was in flight rejects with it, and the batch of
+   * the first of the two is the next. An Error with the code 'ERR_CUDA' names a call of CUDA that
+   * failed: the device is lost to this process, which must end.
    */
   step(numSequences: number, numTokens: number, numDecodes: number): Promise<void>
   /**

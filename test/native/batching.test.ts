@@ -50,6 +50,12 @@ const batched: Way = async (runner, sequences) => {
   }
 }
 
+/** The same with two steps in flight. */
+const overlapped: Way = async (runner, sequences) => {
+  for (const sequence of sequences) await runner.generate(sequence, 1, 64)
+  await runner.decodeOverlapped(sequences, numNewTokens - 1)
+}
+
 /** Sequences join one by one while the others decode, their prompts in chunks of a changing size. */
 const mixed: Way = async (runner, sequences) => {
   const ends = new Map(sequences.map((one) => [one, one.tokenIds.length + numNewTokens]))
@@ -103,6 +109,7 @@ for (const kvCacheType of ['float32', 'float16'] as const) {
     t.strictSame(await run(solo, 1), expected, 'one thread')
     t.strictSame(await run(solo, 3), expected, 'three threads')
     t.strictSame(await run(batched, 2), expected, 'all decode in one batch')
+    t.strictSame(await run(overlapped, 2), expected, 'two steps in flight')
     t.strictSame(await run(inChunksOf(7), 2), expected, 'prompts in chunks of 7')
     t.strictSame(await run(inChunksOf(1), 2), expected, 'prompts token by token')
     t.strictSame(await run(mixed, 2), expected, 'prefill chunks and decodes in one step')

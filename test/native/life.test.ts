@@ -5,7 +5,7 @@ import { setTimeout } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { loadAddon } from '../../engine/core/addon.js'
+import { loadAddon, type StepBatchViews } from '../../engine/core/addon.js'
 import { Runner } from './support/runner.js'
 import { makeTinyModel } from './support/tiny-model.js'
 
@@ -20,6 +20,12 @@ async function start() {
   return { model, runner, sizes }
 }
 
+function copyViews(from: StepBatchViews, to: StepBatchViews): void {
+  for (const [name, view] of Object.entries(to)) {
+    view.set((from as unknown as Record<string, Int32Array>)[name]!)
+  }
+}
+
 t.test('the addon says what the machine can do', async (t) => {
   const features = addon.cpuFeatures()
   t.ok(['avx512', 'avx2', 'neon', 'portable'].includes(features.kernels))
@@ -28,16 +34,41 @@ t.test('the addon says what the machine can do', async (t) => {
   t.ok(Number.isInteger(numThreads) && numThreads >= 1 && numThreads <= 256)
 })
 
-t.test('while a step runs every other call is refused and the step is unharmed', async (t) => {
-  const { model, runner, sizes } = await start()
-  const views = runner.nextViews
-  const running = model.step(...sizes)
-  const refused = { message: /a step is running; await it first/ }
-  t.throws(() => model.step(...sizes), refused)
-  t.throws(() => model.fillSamplerSlot(0, Int32Array.of(1), 1), refused)
-  t.throws(() => model.close(), refused)
-  await running
-  t.ok(views.sampledTokenIds[0]! >= 0)
+t.test('two steps may be in flight, a third and an end are refused', async (t) => {
+  const { model, sizes } = await start()
+  const [first, second] = model.stepBatches
+  copyViews(first, second)
+  const settled: number[] = []
+  const running = [0, 1].map((i) => model.step(...sizes).then(() => settled.push(i)))
+  t.throws(() => model.step(...sizes), { message: /two steps are running; await one first/ })
+  t.throws(() => model.close(), { message: /close: a step is running; await it first/ })
+  model.fillSamplerSlot(0, Int32Array.of(1), 1)
+  await Promise.all(running)
+  t.strictSame(settled, [0, 1], 'promises settle in order')
+  t.ok(first.sampledTokenIds[0]! >= 0)
+  t.equal(second.sampledTokenIds[0], first.sampledTokenIds[0])
+  await model.step(...sizes)
+  model.close()
+})
+
+t.test('a step that fails takes the one behind it along, and its batch is the next', async (t) => {
+  const { model, sizes } = await start()
+  const [first, second] = model.stepBatches
+  copyViews(first, second)
+  first.tokenIds[3] = tiny.config.vocabSize
+  const results = await Promise.allSettled([model.step(...sizes), model.step(...sizes)])
+  t.match(results, [
+    { status: 'rejected', reason: { message: /tokenIds\[3\] is 131/, code: undefined } },
+    { status: 'rejected', reason: { message: /was not run, because the step before it failed/ } },
+  ])
+  first.tokenIds[3] = 3
+  second.sampledTokenIds[0] = -7
+  await model.step(...sizes)
+  t.ok(first.sampledTokenIds[0]! >= 0)
+  t.equal(second.sampledTokenIds[0], -7)
+  const last = [model.step(...sizes), model.step(0, 0, 0)]
+  t.match(await Promise.allSettled(last), [{ status: 'fulfilled' }, { status: 'rejected' }])
+  t.equal(second.sampledTokenIds[0], first.sampledTokenIds[0], 'the one before is unharmed')
   model.close()
 })
 
@@ -59,9 +90,7 @@ t.test('batches alternate: step n reads stepBatches[n % 2]', async (t) => {
   await model.step(...sizes)
   t.ok(first.sampledTokenIds[0]! >= 0)
   await t.rejects(model.step(...sizes), { message: /queryStarts/ }, 'the other one is still empty')
-  for (const [name, view] of Object.entries(second)) {
-    view.set((first as unknown as Record<string, Int32Array>)[name]!)
-  }
+  copyViews(first, second)
   await model.step(...sizes)
   t.equal(second.sampledTokenIds[0], first.sampledTokenIds[0])
   model.close()
@@ -81,15 +110,16 @@ t.test('several models live side by side', async (t) => {
 })
 
 const endings: Record<string, string> = {
+  'exits with two steps in flight': 'model.step(...sizes); model.step(...sizes); process.exit(0)',
   'exits while a step runs': 'model.step(...sizes); process.exit(0)',
   'exits with an idle model': 'process.exit(0)',
   'runs out of work with an open model': '',
   'exits after closing': 'model.close(); process.exit(0)',
   'exits while another model loads': 'addon.loadModel(spec, () => {}); process.exit(0)',
   'drops a model while its step runs and collects it': `
-    let dropped = model.step(...sizes)
-    await dropped
-    dropped = undefined
+    model.step(...sizes).catch(() => {})
+    model.step(...sizes).catch(() => {})
+    model = undefined
     for (let i = 0; i < 5; i++) { gc(); await new Promise((done) => setTimeout(done, 5)) }`,
 }
 

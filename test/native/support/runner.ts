@@ -31,6 +31,7 @@ export class Runner {
   readonly #model: NativeModel
   readonly #spec: NativeModelSpec
   readonly #freeBlocks: number[]
+  readonly #blockCopies: number[] = []
   #numSequences = 0
   #numSteps = 0
 
@@ -68,6 +69,11 @@ export class Runner {
     this.#freeBlocks.push(...sequence.blockTable)
   }
 
+  /** Has the next step that is packed copy a block before it computes. */
+  copyBlock(source: number, destination: number): void {
+    this.#blockCopies.push(source, destination)
+  }
+
   /** Writes a step into the views without running it. Returns the three numbers of `step`. */
   pack(scheduled: readonly Scheduled[]): [number, number, number] {
     const views = this.nextViews
@@ -98,7 +104,9 @@ export class Runner {
       views.biasStarts[s + 1] = numBiases
     }
     views.queryStarts[scheduled.length] = numTokens
-    views.numBlockCopies[0] = 0
+    views.blockCopies.set(this.#blockCopies)
+    views.numBlockCopies[0] = this.#blockCopies.length / 2
+    this.#blockCopies.length = 0
     const numDecodes = scheduled.findIndex(({ numNewTokens }) => numNewTokens > 1)
     return [scheduled.length, numTokens, numDecodes === -1 ? scheduled.length : numDecodes]
   }
@@ -113,6 +121,34 @@ export class Runner {
       if (views.sampleRows[s] === 1) sequence.tokenIds.push(views.sampledTokenIds[s]!)
     }
     return views.sampledTokenIds.slice(0, scheduled.length)
+  }
+
+  /**
+   * Takes `numNewTokens` of each sequence with two steps in flight: a step names its inputs before the
+   * step that samples them is done. Rows change places from step to step. Prompts must be computed.
+   */
+  async decodeOverlapped(sequences: readonly TestSequence[], numNewTokens: number): Promise<void> {
+    let rows = [...sequences]
+    let settle = async () => {}
+    for (let i = 0; i < numNewTokens; i++) {
+      const before = i === 0 ? [] : rows
+      rows = [...rows].reverse()
+      for (const row of before) row.tokenIds.push(-1 - before.indexOf(row))
+      const views = this.nextViews
+      const sizes = this.pack(rows.map((sequence) => ({ sequence, numNewTokens: 1 })))
+      this.#numSteps++
+      for (const row of rows) row.numComputedTokens++
+      const running = this.#model.step(...sizes)
+      await settle()
+      const order = rows
+      const position = order.map((row) => row.tokenIds.length)
+      settle = async () => {
+        await running
+        for (const [s, row] of order.entries())
+          row.tokenIds[position[s]!] = views.sampledTokenIds[s]!
+      }
+    }
+    await settle()
   }
 
   /** The prompt in chunks of at most `chunkLen`, then `numNewTokens` tokens one by one. */
