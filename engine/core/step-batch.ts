@@ -61,6 +61,7 @@ export function packStepBatch(
     }
     numTokens += scheduled.numTokens
   }
+  views.numBlockCopies[0] = 0
   views.queryStarts[rows.length] = numTokens
   views.biasStarts[rows.length] = adjustments.length
 }

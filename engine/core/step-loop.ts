@@ -9,7 +9,7 @@ import {
   stepFinish,
 } from '../frames-from-core.js'
 import type { Submission, ToCore } from '../frames-to-core.js'
-import type { NativeModel } from './addon.js'
+import type { NativeModel, StepBatchViews } from './addon.js'
 import { type BatchShape, packStepBatch } from './step-batch.js'
 import { findSubmissionFault, type SubmissionLimits } from './submission-check.js'
 
@@ -24,6 +24,14 @@ export interface StepLoopOptions {
   readonly send: (frame: Buffer) => void
 }
 
+/** A step that was handed to the native side. */
+interface StepInFlight {
+  readonly plan: StepPlan
+  readonly views: StepBatchViews
+  readonly startMs: number
+  readonly done: Promise<void>
+}
+
 const heartbeatMs = 500
 const integrityCheckMs = 1000
 
@@ -32,7 +40,11 @@ const integrityCheckMs = 1000
  *
  *   inbox -> schedule -> fill sampler slots -> pack -> model.step -> commit -> one frame
  *
- * Frames are applied only between two steps. `run` ends by throwing: whatever reaches it is a
+ * With overlap the scheduler allows two steps in flight: step n + 1 is planned, packed and handed to
+ * the native side while step n runs, so that the device never waits for this thread. What step n
+ * samples is then known only to the device, and its row stands for it (docs/scheduler.md).
+ *
+ * Messages are applied only between two plans. `run` ends by throwing: whatever reaches it is a
  * broken invariant of the whole core, because everything that belongs to one request is checked
  * when that request is submitted.
  */
@@ -48,9 +60,11 @@ export class StepLoop {
   /** What lives, by id. */
   readonly #submissions = new Map<number, Submission>()
   readonly #outcome: StepResult & { stepNumber: number; durationMs: number }
+  /** Oldest first. */
+  readonly #inFlight: StepInFlight[] = []
   #numModelSteps: number
   #numSteps = 0
-  #numTokensInStep = 0
+  #lastDoneMs = 0
   #lastCheckMs = Number.NEGATIVE_INFINITY
   #heartbeat: NodeJS.Timeout | undefined
 
@@ -74,7 +88,7 @@ export class StepLoop {
 
   /** Whether native threads are at work on a step. */
   get isStepInFlight(): boolean {
-    return this.#numTokensInStep > 0
+    return this.#inFlight.length > 0
   }
 
   /** Takes a message at any time; it is applied before the next step. */
@@ -88,9 +102,9 @@ export class StepLoop {
     try {
       for (;;) {
         this.#applyInbox()
-        const plan = this.#scheduler.schedule()
-        if (plan === undefined) await this.#sleep()
-        else await this.#step(plan)
+        this.#startSteps()
+        if (this.isStepInFlight) await this.#finishOldest()
+        else await this.#sleep()
       }
     } finally {
       clearInterval(this.#heartbeat)
@@ -134,39 +148,66 @@ export class StepLoop {
 
   /** An abort may arrive after the end: then there is nothing left to do. */
   #abort(id: number): void {
-    // The step in flight was packed already, so nobody asks for the submission again.
+    // Steps in flight were packed already, so nobody asks for the submission again.
     this.#submissions.delete(id)
     this.#scheduler.abort(id)
   }
 
-  async #step(plan: StepPlan): Promise<void> {
+  /** As many as may be in flight, while there is something to compute that can be planned now. */
+  #startSteps(): void {
+    const { maxStepsInFlight } = this.#scheduler.limits
+    while (this.#inFlight.length < maxStepsInFlight) {
+      const plan = this.#scheduler.schedule()
+      if (plan === undefined) return
+      this.#startStep(plan)
+    }
+  }
+
+  #startStep(plan: StepPlan): void {
     const views = this.#model.stepBatches[this.#numModelSteps % 2]!
     for (const { id, samplerSlot, tokenIds, numTokens, numPromptTokens } of plan.admitted) {
       if (!readsTokenCounts(this.#submissions.get(id)!)) continue
       this.#model.fillSamplerSlot(samplerSlot, tokenIds.subarray(0, numTokens), numPromptTokens)
     }
     packStepBatch(views, plan.rows, this.#submissions, this.#shape)
-
     const startMs = performance.now()
-    this.#numTokensInStep = plan.numTokens
-    try {
-      await this.#model.step(plan.rows.length, plan.numTokens, plan.numDecodes)
-    } finally {
-      this.#numTokensInStep = 0
-    }
+    const done = this.#model.step(plan.rows.length, plan.numTokens, plan.numDecodes)
+    // When an earlier step fails, nobody is left to wait for this one.
+    done.catch(() => {})
+    this.#inFlight.push({ plan, views, startMs, done })
     this.#numModelSteps++
+  }
+
+  async #finishOldest(): Promise<void> {
+    const { plan, views, startMs, done } = this.#inFlight[0]!
+    try {
+      await done
+    } catch (error) {
+      // The others fail with it; native threads are idle once they have.
+      await Promise.allSettled(this.#inFlight.map((step) => step.done))
+      this.#inFlight.length = 0
+      throw error
+    }
+    this.#inFlight.shift()
     this.#numSteps++
+    const doneMs = performance.now()
+    // A step that was handed over early began when the one before it ended.
+    const durationMs = doneMs - Math.max(startMs, this.#lastDoneMs)
+    this.#lastDoneMs = doneMs
 
     this.#checkResults(plan, views.sampledTokenIds)
     this.#scheduler.commit(plan, views.sampledTokenIds)
-    this.#sendOutcomes(plan, performance.now() - startMs)
+    this.#sendOutcomes(plan, durationMs)
   }
 
-  /** A token id that the vocabulary lacks would be read as an input of the next step. */
+  /** A token id that the vocabulary lacks would be read as an input of a later step. */
   #checkResults(plan: StepPlan, sampledTokenIds: Int32Array): void {
     for (let row = 0; row < plan.rows.length; row++) {
+      const { sequence, samples } = plan.rows[row]!
+      // One that has ended meanwhile may have been computed from a token that never was.
+      if (!samples || sequence.status === 'finished') continue
       const tokenId = sampledTokenIds[row]!
-      if (plan.rows[row]!.samples && (tokenId < -1 || tokenId >= this.#limits.vocabSize)) {
+      if (tokenId < -1 || tokenId >= this.#limits.vocabSize) {
         throw new Error(`a step sampled token ${tokenId} of ${this.#limits.vocabSize}`)
       }
     }
@@ -221,7 +262,10 @@ export class StepLoop {
 
   #sendHeartbeat(): void {
     this.#send(
-      encodeHeartbeat({ numSteps: this.#numSteps, numTokensInStep: this.#numTokensInStep }),
+      encodeHeartbeat({
+        numSteps: this.#numSteps,
+        numTokensInStep: this.#inFlight[0]?.plan.numTokens ?? 0,
+      }),
     )
   }
 }
