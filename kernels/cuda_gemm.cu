@@ -41,8 +41,11 @@ struct TileRule {
   int tile;
 };
 constexpr TileRule kMmaRules[] = {{8, 0}, {16, 1}, {32, 2}, {64, 3}, {256, 6}, {1 << 30, 7}};
-constexpr TileRule kWarpgroupRules[] = {{8, 0},    {16, 1},   {32, 2},      {64, 3},
-                                        {128, 10}, {256, 10}, {1 << 30, 14}};
+constexpr TileRule kWarpgroupRules[] = {{8, 0}, {16, 1}, {32, 2}, {64, 3}, {1 << 30, 10}};
+// The same where W has so few rows that blocks are short of tiles.
+constexpr TileRule kNarrowWarpgroupRules[] = {{8, 0},   {16, 1},  {32, 2},      {64, 2},
+                                              {128, 3}, {512, 9}, {1 << 30, 10}};
+constexpr int kFewRows = 4096;
 
 int tile_for(int num_tokens, const TileRule* rules) {
   while (num_tokens > rules->most_tokens) ++rules;
@@ -99,7 +102,7 @@ void launch_planned(const CudaLinear& op, const GemmPlan& plan, Stream stream) {
   args.num_token_tiles = tiles_of(op.num_tokens, tokens);
   args.is_weight_shared = args.num_token_tiles > 1;
   args.num_splits = plan.num_splits;
-  args.num_rows_abreast = std::min(kRowsAbreast, args.num_row_tiles);
+  args.num_rows_abreast = kRowsAbreast;
   args.arrivals = static_cast<unsigned*>(op.workspace);
   args.partials = reinterpret_cast<float*>(args.arrivals + kMaxSplitTiles);
   if (plan.uses_warpgroups) {
@@ -137,13 +140,14 @@ bool has_warpgroups() { return device_traits().compute_capability == 90; }
 GemmPlan plan_gemm(int num_tokens, int in_features, int out_features, bool is_batch_invariant) {
   GemmPlan plan{};
   plan.uses_warpgroups = has_warpgroups();
-  plan.tile = tile_for(num_tokens, plan.uses_warpgroups ? kWarpgroupRules : kMmaRules);
+  plan.tile = tile_for(num_tokens, !plan.uses_warpgroups     ? kMmaRules
+                                   : out_features < kFewRows ? kNarrowWarpgroupRules
+                                                             : kWarpgroupRules);
   if (is_batch_invariant) {
     plan.num_splits = invariant_splits(in_features, out_features);
-    if (plan.uses_warpgroups && plan.num_splits > 1 && plan.tile == 14) plan.tile = 12;
     return plan;
   }
-  const int num_blocks = 2 * device_traits().num_multiprocessors;
+  const int num_blocks = device_traits().num_multiprocessors * (plan.uses_warpgroups ? 1 : 2);
   if (plan.uses_warpgroups) {
     const WarpgroupTile& tile = kWarpgroupTiles[plan.tile];
     const int num_tiles = tiles_in(tile.rows, tile.tokens, num_tokens, out_features);
@@ -175,6 +179,8 @@ void cuda_gemm_as_planned(const CudaLinear& op, const GemmPlan& plan, Stream str
 }
 
 void cuda_gemm(const CudaLinear& op, Stream stream) {
+  check(op);
+  if (op.num_tokens == 0 || op.out_features == 0) return;
   cuda_gemm_as_planned(
       op, plan_gemm(op.num_tokens, op.in_features, op.out_features, op.is_batch_invariant), stream);
 }
