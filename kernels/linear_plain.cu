@@ -98,31 +98,32 @@ __global__ void __launch_bounds__(Tile::kThreads)
 constexpr int kFewTokens = 8;
 constexpr int kRowWarps = 8;
 
-template <typename T>
+// kTokens is 1 or kFewTokens; the last token stands in for those that are not there.
+template <int kTokens, typename T>
 __global__ void __launch_bounds__(kRowWarps* kWarpSize)
     linear_rows_kernel(const __grid_constant__ PlainLinear op) {
   wait_for_inputs();
   const int o = blockIdx.x * kRowWarps + threadIdx.x / kWarpSize;
   if (o >= op.out_features) return;
-  const T* x = static_cast<const T*>(op.x);
   const T* row = static_cast<const T*>(op.weight) + static_cast<std::int64_t>(o) * op.in_features;
-  float sums[kFewTokens] = {};
+  const T* x[kTokens];
+#pragma unroll
+  for (int t = 0; t < kTokens; ++t) {
+    x[t] = static_cast<const T*>(op.x) +
+           static_cast<std::int64_t>(min(t, op.num_tokens - 1)) * op.in_features;
+  }
+  float sums[kTokens] = {};
 #pragma unroll 4
   for (int k = threadIdx.x % kWarpSize; k < op.in_features; k += kWarpSize) {
     const float weight = as_float(row[k]);
 #pragma unroll
-    for (int t = 0; t < kFewTokens; ++t) {
-      if (t >= op.num_tokens) break;
-      sums[t] =
-          fmaf(as_float(x[static_cast<std::int64_t>(t) * op.in_features + k]), weight, sums[t]);
-    }
+    for (int t = 0; t < kTokens; ++t) sums[t] = fmaf(as_float(x[t][k]), weight, sums[t]);
   }
 #pragma unroll
-  for (int t = 0; t < kFewTokens; ++t) {
-    if (t >= op.num_tokens) break;
+  for (int t = 0; t < kTokens; ++t) {
     float sum = warp_sum(sums[t]);
     if (op.bias != nullptr) sum += as_float(static_cast<const T*>(op.bias)[o]);
-    if (threadIdx.x % kWarpSize == 0) {
+    if (threadIdx.x % kWarpSize == 0 && t < op.num_tokens) {
       static_cast<T*>(op.out)[static_cast<std::int64_t>(t) * op.out_features + o] = narrow<T>(sum);
     }
   }
@@ -131,8 +132,8 @@ __global__ void __launch_bounds__(kRowWarps* kWarpSize)
 template <typename T>
 void launch_linear(const PlainLinear& op, Stream stream) {
   if (op.num_tokens <= kFewTokens) {
-    launch(linear_rows_kernel<T>, (op.out_features - 1) / kRowWarps + 1, kRowWarps * kWarpSize, 0,
-           stream, op);
+    launch(op.num_tokens == 1 ? linear_rows_kernel<1, T> : linear_rows_kernel<kFewTokens, T>,
+           (op.out_features - 1) / kRowWarps + 1, kRowWarps * kWarpSize, 0, stream, op);
     return;
   }
   const std::int64_t num_tiles =
