@@ -1,9 +1,9 @@
-// The seam between a model and the device it runs on.
+// The seam between the plain forward pass and the operators it is made of.
 //
-// A backend is a table: one entry for each operator of the forward pass, taking the operator's
-// contract from kernels/. The forward pass is written once against this table and never asks which
-// device it is on. CUDA comes in here: a second table whose entries call the *_cuda versions of the
-// same contracts, with a stream where the CPU has its thread pool, and no #ifdef anywhere else.
+// A backend is a table: one entry for each operator, taking the operator's contract from kernels/.
+// The forward pass is a column of calls that reads like the paper and never asks what they run on.
+// CUDA has a column of its own (native/cuda/llama_family.cpp), because its operators are fused ones:
+// the seam between the two devices is Model in native/model.h.
 #pragma once
 
 #include "kernels/embedding.h"
