@@ -51,7 +51,7 @@ export interface StepResult {
 }
 
 /** Values of StepResult.finishes. */
-export const stepFinish = { none: 0, stop: 1, length: 2, failed: 3 } as const
+export const stepFinish = { none: 0, stop: 1, length: 2, failed: 3, queue_timeout: 4 } as const
 
 export interface CoreCounts {
   readonly numRunning: number
@@ -222,7 +222,7 @@ function decodeStep(fields: FieldReader): StepResult {
   const numCachedTokens = fields.int32s(numEntries)
   const finishes = fields.uint8s(numEntries)
   if (!ids.every(Number.isSafeInteger)) throw new FrameError('A step names an id that is none.')
-  if (!finishes.every((finish) => finish <= stepFinish.failed)) {
+  if (!finishes.every((finish) => finish <= stepFinish.queue_timeout)) {
     throw new FrameError('A step gives a reason to finish that is none.')
   }
   return { stepNumber, durationMs, ids, tokenIds, finishes, numCachedTokens }

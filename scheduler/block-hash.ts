@@ -1,9 +1,12 @@
 import { assert } from './assert.js'
 
 const noBlock = -1
-const noKey = -2
+const noKey = -(2 ** 31)
 
-/** The parent of a block that holds the first tokens of a sequence. */
+/**
+ * The parent of a block that holds the first tokens of a sequence. Every negative number above noKey
+ * is a root of its own: chains under different roots have nothing in common.
+ */
 export const rootParent = -1
 
 /**
@@ -14,7 +17,7 @@ export const rootParent = -1
  * parent's id stands for everything before the block; that is sound because a block with published
  * children is never unpublished, hence an id in a key cannot come to mean other tokens.
  *
- * All memory is taken by the constructor: 4 * blockSize + 28 bytes a block, and 8 to 16 of buckets.
+ * All memory is taken by the constructor: 4 * blockSize + 32 bytes a block, and 8 to 16 of buckets.
  */
 export class BlockHash {
   readonly #blockSize: number
@@ -25,6 +28,7 @@ export class BlockHash {
   readonly #nextInBucket: Int32Array // [numBlocks]
   readonly #hashes: Int32Array // [numBlocks]
   readonly #parents: Int32Array // [numBlocks], noKey if the block is not published
+  readonly #roots: Int32Array // [numBlocks], the negative number at the start of the chain
   readonly #tenants: Float64Array // [numBlocks]
   readonly #tokenIds: Int32Array // [numBlocks, blockSize]
   readonly #numChildren: Int32Array // [numBlocks], published blocks whose parent this is
@@ -38,6 +42,7 @@ export class BlockHash {
     this.#nextInBucket = new Int32Array(numBlocks).fill(noBlock)
     this.#hashes = new Int32Array(numBlocks)
     this.#parents = new Int32Array(numBlocks).fill(noKey)
+    this.#roots = new Int32Array(numBlocks)
     this.#tenants = new Float64Array(numBlocks)
     this.#tokenIds = new Int32Array(numBlocks * blockSize)
     this.#numChildren = new Int32Array(numBlocks)
@@ -51,10 +56,22 @@ export class BlockHash {
     return this.#parents[blockId] !== noKey
   }
 
-  /** The published block before this one, or rootParent. The block must be published. */
+  /** The published block before this one, or a root. The block must be published. */
   parentOf(blockId: number): number {
     assert(this.has(blockId), 'no parent of a block that is not published', blockId)
     return this.#parents[blockId]!
+  }
+
+  /** The root that the block's chain starts from. The block must be published. */
+  rootOf(blockId: number): number {
+    assert(this.has(blockId), 'no root of a block that is not published', blockId)
+    return this.#roots[blockId]!
+  }
+
+  /** The tenant that the block belongs to. It must be published. */
+  tenantOf(blockId: number): number {
+    assert(this.has(blockId), 'no tenant of a block that is not published', blockId)
+    return this.#tenants[blockId]!
   }
 
   /** Published blocks that continue this one; while there are any, it must stay. */
@@ -104,7 +121,7 @@ export class BlockHash {
   ): void {
     assert(!this.has(blockId), 'a block was published twice', blockId)
     assert(
-      parentId === rootParent || this.has(parentId),
+      parentId < 0 || this.has(parentId),
       'a block was published behind a parent that is not',
       parentId,
     )
@@ -118,7 +135,8 @@ export class BlockHash {
     for (let i = 0; i < this.#blockSize; i++) {
       this.#tokenIds[blockId * this.#blockSize + i] = tokenIds[start + i]!
     }
-    if (parentId !== rootParent) this.#numChildren[parentId]!++
+    this.#roots[blockId] = parentId < 0 ? parentId : this.#roots[parentId]!
+    if (parentId >= 0) this.#numChildren[parentId]!++
     this.#numPublished++
   }
 
@@ -140,7 +158,7 @@ export class BlockHash {
       this.#nextInBucket[previous] = next
     }
     const parentId = this.#parents[blockId]!
-    if (parentId !== rootParent) this.#numChildren[parentId]!--
+    if (parentId >= 0) this.#numChildren[parentId]!--
     this.#parents[blockId] = noKey
     this.#numPublished--
   }
@@ -169,7 +187,7 @@ export class BlockHash {
       const parentId = this.#parents[blockId]!
       if (parentId === noKey) continue
       numPublished++
-      if (parentId !== rootParent) {
+      if (parentId >= 0) {
         assert(this.has(parentId), 'a published block has an unpublished parent; block', blockId)
         numChildren[parentId]!++
       }

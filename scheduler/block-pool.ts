@@ -1,5 +1,6 @@
 import { assert } from './assert.js'
 import { BlockHash, rootParent } from './block-hash.js'
+import { CachedBlocks } from './cached-blocks.js'
 import { FreeList } from './free-list.js'
 
 /**
@@ -19,9 +20,10 @@ import { FreeList } from './free-list.js'
  * A used block may be published too. Only published blocks are ever shared, and they are full, so
  * no block is written while two tables hold it.
  *
- * Eviction takes the cached block that was released longest ago. Tables are released from their
- * end, and whoever holds a block holds its parent, so a block always stands in that order before
- * its parent: the deepest goes first, and a block with published children is never taken.
+ * Eviction takes the cached block that was released longest ago, of a tenant above its share of the
+ * cache if there is one. Tables are released from their end, and whoever holds a block holds its
+ * parent, so a block always stands in that order before its parent: the deepest goes first, and a
+ * block with published children is never taken.
  *
  * Every operation is O(1) in the pool's size.
  */
@@ -30,20 +32,21 @@ export class BlockPool {
   /** Tokens in a block. */
   readonly blockSize: number
   readonly #free: FreeList
-  /** Cached blocks, the one released longest ago in front. */
-  readonly #cached: FreeList
+  readonly #cached: CachedBlocks
   readonly #refCounts: Int32Array // [numBlocks]
   readonly #published: BlockHash
   #numUsedBlocks = 0
   #numEvictions = 0
+  #root = rootParent
 
-  constructor(numBlocks: number, blockSize: number, hashSeed: number) {
+  /** `share`: cached blocks a tenant may have before its own are evicted first. */
+  constructor(numBlocks: number, blockSize: number, hashSeed: number, share = numBlocks) {
     assert(Number.isInteger(numBlocks) && numBlocks >= 1, 'numBlocks must be 1 or more', numBlocks)
     assert(Number.isInteger(blockSize) && blockSize >= 1, 'blockSize must be 1 or more', blockSize)
     this.numBlocks = numBlocks
     this.blockSize = blockSize
     this.#free = new FreeList(numBlocks)
-    this.#cached = new FreeList(numBlocks)
+    this.#cached = new CachedBlocks(numBlocks, share)
     this.#refCounts = new Int32Array(numBlocks)
     this.#published = new BlockHash(numBlocks, blockSize, hashSeed)
     for (let blockId = 0; blockId < numBlocks; blockId++) this.#free.pushBack(blockId)
@@ -64,6 +67,14 @@ export class BlockPool {
   /** Blocks that `take` can still hand out: free ones, then cached ones. */
   get numAvailableBlocks(): number {
     return this.#free.length + this.#cached.length
+  }
+
+  /**
+   * What stands for the parent of a sequence's first block. It changes when the cache is reset; a
+   * sequence keeps the one that it was admitted with.
+   */
+  get root(): number {
+    return this.#root
   }
 
   /** Cached blocks given up so far because their room was needed. */
@@ -110,7 +121,7 @@ export class BlockPool {
     maxBlocks: number,
     blockTable: Int32Array,
   ): number {
-    let parentId = rootParent
+    let parentId = this.#root
     for (let i = 0; i < maxBlocks; i++) {
       const blockId = this.#published.find(parentId, tenant, tokenIds, i * this.blockSize)
       if (blockId === -1) return i
@@ -132,8 +143,9 @@ export class BlockPool {
   take(): number {
     let blockId = this.#free.takeFront()
     if (blockId === -1) {
-      blockId = this.#cached.takeFront()
+      blockId = this.#cached.firstToEvict
       if (blockId === -1) return -1
+      this.#cached.remove(blockId)
       this.#published.remove(blockId)
       this.#numEvictions++
     }
@@ -170,8 +182,9 @@ export class BlockPool {
   /** Holds a block once less. Blocks of one table are released from its end to its front. */
   release(blockId: number): void {
     if (!this.#unhold(blockId)) return
-    if (this.#published.has(blockId)) this.#cached.pushBack(blockId)
-    else this.#free.pushFront(blockId)
+    if (!this.#published.has(blockId)) this.#free.pushFront(blockId)
+    else if (this.#published.rootOf(blockId) === this.#root) this.#cache(blockId)
+    else this.#forget(blockId)
   }
 
   /**
@@ -180,14 +193,28 @@ export class BlockPool {
    */
   discard(blockId: number): void {
     if (!this.#unhold(blockId)) return
-    if (this.#published.has(blockId)) {
-      if (this.#published.numChildren(blockId) > 0) {
-        this.#cached.pushBack(blockId)
-        return
-      }
-      this.#published.remove(blockId)
+    if (!this.#published.has(blockId)) this.#free.pushFront(blockId)
+    else if (this.#published.numChildren(blockId) > 0) this.#cache(blockId)
+    else this.#forget(blockId)
+  }
+
+  /**
+   * Makes everything computed so far unfindable, and returns how many cached blocks that freed.
+   * Blocks in use stay published, under a root that no look-up starts from, until they are released.
+   */
+  reset(): number {
+    const numCached = this.#cached.length
+    for (let blockId = this.#cached.first; blockId !== -1; blockId = this.#cached.first) {
+      this.#cached.remove(blockId)
+      this.#forget(blockId)
     }
-    this.#free.pushFront(blockId)
+    this.#root--
+    return numCached
+  }
+
+  /** Cached blocks of this tenant. */
+  numCachedBlocksOf(tenant: number): number {
+    return this.#cached.countOf(tenant)
   }
 
   /** Throws unless free + used + cached blocks are all blocks. O(1), so it runs after each step. */
@@ -204,6 +231,7 @@ export class BlockPool {
   checkIntegrity(numHolders: Int32Array): void {
     this.checkAccounting()
     this.#published.checkIntegrity()
+    this.#cached.checkIntegrity()
     let numUsed = 0
     for (let blockId = 0; blockId < this.numBlocks; blockId++) {
       const refCount = this.#refCounts[blockId]!
@@ -232,12 +260,21 @@ export class BlockPool {
     for (let id = 0; id < this.numBlocks; id++) {
       if (!this.#published.has(id)) continue
       const parentId = this.#published.parentOf(id)
-      if (parentId === rootParent) continue
+      if (parentId < 0) continue
       // A used child has a used parent; a cached one has a parent that is used or evicted later.
       const isInOrder =
         ranks[parentId] === -1 || (ranks[id] !== -1 && ranks[id]! < ranks[parentId]!)
       assert(isInOrder, 'a parent would be evicted before its child', id)
     }
+  }
+
+  #cache(blockId: number): void {
+    this.#cached.push(blockId, this.#published.tenantOf(blockId))
+  }
+
+  #forget(blockId: number): void {
+    this.#published.remove(blockId)
+    this.#free.pushFront(blockId)
   }
 
   /** Takes one reference away and says whether it was the last. */

@@ -1,5 +1,4 @@
 import { assert } from './assert.js'
-import { rootParent } from './block-hash.js'
 import type { BlockPool } from './block-pool.js'
 import type { Sequence } from './sequence.js'
 
@@ -26,7 +25,7 @@ export function publishFullBlocks(sequence: Sequence, pool: BlockPool, replaced:
   let start = sequence.numPublishedBlocks * blockSize
   while (start + blockSize <= sequence.numComputedTokens) {
     const i = sequence.numPublishedBlocks++
-    const parentId = i === 0 ? rootParent : blockTable[i - 1]!
+    const parentId = i === 0 ? sequence.root : blockTable[i - 1]!
     const ownId = blockTable[i]!
     const keptId = pool.publish(ownId, parentId, tenant, tokenIds, start)
     if (keptId !== ownId) {

@@ -1,9 +1,11 @@
 import { assert } from './assert.js'
-import { rootParent } from './block-hash.js'
 import type { BlockPool } from './block-pool.js'
 import type { FreeList } from './free-list.js'
 import type { Sequence } from './sequence.js'
 import type { SequenceQueue } from './sequence-queue.js'
+import type { StepsInFlight } from './steps-in-flight.js'
+import type { Tenants } from './tenants.js'
+import type { WaitingLine } from './waiting-line.js'
 
 /** Everything a scheduler keeps, lent out for a check. */
 export interface SchedulerState {
@@ -11,14 +13,10 @@ export interface SchedulerState {
   readonly samplerSlots: FreeList
   /** Every sequence that has not ended, by id. */
   readonly sequences: ReadonlyMap<number, Sequence>
-  readonly waiting: SequenceQueue
+  readonly tenants: Tenants
+  readonly waiting: WaitingLine
   readonly running: SequenceQueue
-  /** Ended, and still in a step in flight. */
-  readonly leaving: SequenceQueue
-  readonly fencedBlocks: readonly number[]
-  /** Steps planned and steps committed: those between are in flight. */
-  readonly numSteps: number
-  readonly numCommits: number
+  readonly steps: StepsInFlight
 }
 
 /**
@@ -28,7 +26,8 @@ export interface SchedulerState {
  * run).
  */
 export function checkIntegrity(state: SchedulerState): void {
-  const { pool, running, leaving, sequences } = state
+  const { pool, running, sequences, steps } = state
+  const { leaving } = steps
   const numHolders = new Int32Array(pool.numBlocks)
   const usedSlots = new Set<number>()
   const numWaiting = checkWaiting(state)
@@ -41,7 +40,7 @@ export function checkIntegrity(state: SchedulerState): void {
   for (let s = leaving.first; s !== undefined; s = s.next) {
     assert(s.status === 'finished', 'a sequence leaves that has not ended', s.id)
     assert(sequences.get(s.id) !== s, 'an ended sequence is still known by its id', s.id)
-    assert(s.lastStep > state.numCommits, 'an ended sequence holds more than a step has', s.id)
+    assert(steps.has(s), 'an ended sequence holds more than a step has', s.id)
     checkHolding(s, state, usedSlots, numHolders)
   }
   const numSlots = running.length + leaving.length
@@ -49,28 +48,27 @@ export function checkIntegrity(state: SchedulerState): void {
   const numLive = numWaiting + running.length
   assert(numLive === sequences.size, 'the sequences are miscounted', numLive)
   checkFenced(state, numHolders)
+  checkTenants(state)
   pool.checkIntegrity(numHolders)
 }
 
 /** Returns how many wait. */
 function checkWaiting({ waiting, sequences }: SchedulerState): number {
-  let numWaiting = 0
-  for (let s = waiting.first; s !== undefined; s = s.next) {
+  waiting.checkIntegrity()
+  for (const s of waiting.values()) {
     const numHeld = s.numBlocks + s.numPlannedTokens + s.numComputedTokens + s.numPendingTokens
     const holdsNothing = numHeld === 0 && s.samplerSlot === -1 && s.status === 'waiting'
     assert(holdsNothing, 'a waiting sequence holds something', s.id)
     assert(sequences.get(s.id) === s, 'a waiting sequence is not known by its id', s.id)
-    numWaiting++
   }
-  assert(numWaiting === waiting.length, 'the waiting sequences are miscounted', numWaiting)
-  return numWaiting
+  return waiting.length
 }
 
 /** What holds for a sequence that runs, but not for one that has ended with steps in flight. */
-function checkProgress(s: Sequence, { pool, numSteps, numCommits }: SchedulerState): void {
+function checkProgress(s: Sequence, { pool, steps }: SchedulerState): void {
   const { blockSize } = pool
-  const numStepsOfIt = Math.max(0, s.lastStep - numCommits)
-  assert(s.lastStep <= numSteps, 'a sequence is in a step that was not planned', s.id)
+  const numStepsOfIt = Math.max(0, s.lastStep - steps.numCommitted)
+  assert(s.lastStep <= steps.numPlanned, 'a sequence is in a step that was not planned', s.id)
   assert(s.numPendingTokens <= numStepsOfIt, 'a token is pending that no step samples', s.id)
   assert(s.numComputedTokens < s.numTokens, 'a sequence computed tokens it has not', s.id)
   const isInFlight = s.numPlannedTokens > s.numComputedTokens
@@ -99,7 +97,7 @@ function checkHolding(
   assert(s.samplerSlot >= 0 && !samplerSlots.has(s.samplerSlot), 'a sampler slot is free', s.id)
   usedSlots.add(s.samplerSlot)
   for (let i = 0; i < s.numBlocks; i++) {
-    const parentId = i === 0 ? rootParent : s.blockTable[i - 1]!
+    const parentId = i === 0 ? s.root : s.blockTable[i - 1]!
     const blockId = s.blockTable[i]!
     const isRight =
       i < s.numPublishedBlocks
@@ -110,11 +108,27 @@ function checkHolding(
   }
 }
 
-function checkFenced(state: SchedulerState, numHolders: Int32Array): void {
-  const isFencing = state.numSteps > state.numCommits || state.fencedBlocks.length === 0
-  assert(isFencing, 'a block is fenced, and no step is in flight', state.fencedBlocks[0])
-  for (const blockId of state.fencedBlocks) {
-    assert(!state.pool.isPublished(blockId), 'a fenced block is published', blockId)
+function checkFenced({ pool, steps }: SchedulerState, numHolders: Int32Array): void {
+  const { fencedBlocks } = steps
+  const isFencing = steps.length > 0 || fencedBlocks.length === 0
+  assert(isFencing, 'a block is fenced, and no step is in flight', fencedBlocks[0])
+  for (const blockId of fencedBlocks) {
+    assert(!pool.isPublished(blockId), 'a fenced block is published', blockId)
     numHolders[blockId]!++
+  }
+}
+
+/** Each sequence is on its own tenant's account, and none is on two. */
+function checkTenants({ sequences, tenants, waiting }: SchedulerState): void {
+  tenants.checkIntegrity(waiting.quantum)
+  const numLive = new Map<number, number>()
+  for (const s of sequences.values()) {
+    assert(s.account === tenants.find(s.tenant), "a sequence is on a stranger's account", s.id)
+    const sign = s.status === 'waiting' ? 1 : 2 ** 24
+    numLive.set(s.tenant, (numLive.get(s.tenant) ?? 0) + sign)
+  }
+  for (const { tenant, numWaiting, numRunning } of tenants.values()) {
+    const isRight = numLive.get(tenant) === numWaiting + 2 ** 24 * numRunning
+    assert(isRight, 'the sequences of a tenant are miscounted', tenant)
   }
 }

@@ -16,12 +16,22 @@ export interface SchedulerLimits {
   readonly hashSeed: number
   /** Plans that may wait for their commit: 1 is the plain loop, 2 hides planning behind the device. */
   readonly maxStepsInFlight?: 1 | 2
+  /**
+   * Milliseconds that a step with decodes may take: prompts get the tokens that fit beside them, as
+   * far as the durations given to `commit` tell. Left out: as many as the step has room for.
+   */
+  readonly maxStepMs?: number
+  /** Sequences that wait at most, and their known tokens. Left out: any number. */
+  readonly maxWaiting?: number
+  readonly maxWaitingTokens?: number
+  /** Milliseconds that a request may wait for its first admission. Left out: any time. */
+  readonly maxQueueMs?: number
+  /** Cached blocks a tenant may have before its own are evicted first. Left out: all blocks. */
+  readonly cacheShareBlocks?: number
 }
 
-/** The optional limits, filled in. */
+/** All limits, with Infinity for what has none. */
 export type ResolvedLimits = Required<SchedulerLimits>
-
-const defaults = { maxStepsInFlight: 1 } as const
 
 /** Fills in what was left out. Throws if a limit makes no sense. */
 export function resolveLimits(limits: SchedulerLimits): ResolvedLimits {
@@ -29,8 +39,15 @@ export function resolveLimits(limits: SchedulerLimits): ResolvedLimits {
     assert(Number.isSafeInteger(value), `the scheduler's ${name} must be an integer`, value)
     assert(value >= 1 || name === 'hashSeed', `the scheduler's ${name} must be 1 or more`, value)
   }
-  const resolved = { ...defaults, ...limits }
-  const { maxStepsInFlight } = resolved
+  const { maxStepsInFlight = 1 } = limits
   assert(maxStepsInFlight <= 2, "the scheduler's maxStepsInFlight must be 1 or 2", maxStepsInFlight)
-  return resolved
+  return {
+    maxStepsInFlight,
+    maxStepMs: Number.POSITIVE_INFINITY,
+    maxWaiting: Number.POSITIVE_INFINITY,
+    maxWaitingTokens: Number.POSITIVE_INFINITY,
+    maxQueueMs: Number.POSITIVE_INFINITY,
+    cacheShareBlocks: limits.numBlocks,
+    ...limits,
+  }
 }

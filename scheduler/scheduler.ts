@@ -1,34 +1,21 @@
+import { takeTable } from './admission.js'
 import { assert } from './assert.js'
 import { BlockPool } from './block-pool.js'
-import { growTable, needsBlock, publishFullBlocks, releaseTable } from './block-table.js'
-import { FreeList } from './free-list.js'
+import { growTable, needsBlock, publishFullBlocks } from './block-table.js'
+import { type Buggify, neverBuggify } from './buggify.js'
 import { checkIntegrity } from './integrity.js'
 import { type ResolvedLimits, resolveLimits, type SchedulerLimits } from './limits.js'
-import { Sequence, type SequenceSpec } from './sequence.js'
-import { SequenceQueue } from './sequence-queue.js'
-import { type SequenceEnd, StepPlan, type StepRow } from './step-plan.js'
+import { Seats } from './seats.js'
+import { checkSpec, Sequence, type SequenceSpec } from './sequence.js'
+import type { LastStepStats, SchedulerStats, TenantStats } from './stats.js'
+import { StepBudget } from './step-budget.js'
+import type { SequenceEnd, StepOutcome, StepPlan, StepRow } from './step-plan.js'
+import { StepsInFlight } from './steps-in-flight.js'
+import { Tenants } from './tenants.js'
+import { WaitingLine } from './waiting-line.js'
 
-export interface SchedulerStats {
-  readonly numWaiting: number
-  /** Sequences that hold blocks and a sampler slot, ended ones included while a step in flight has them. */
-  readonly numRunning: number
-  readonly numBlocks: number
-  /** numFreeBlocks + numCachedBlocks + numUsedBlocks = numBlocks. */
-  readonly numFreeBlocks: number
-  /** Held by no sequence, kept for prefix hits, given up when room is needed. */
-  readonly numCachedBlocks: number
-  /** In at least one block table. */
-  readonly numUsedBlocks: number
-  /** Totals since the start. */
-  readonly numSteps: number
-  readonly numPreemptions: number
-  readonly numEvictions: number
-  /** Tokens that admitted sequences did not have to compute. */
-  readonly numPrefixHitTokens: number
-}
-
-/** At most one block in this many is kept back from new sequences for those that run. */
-const reserveDivisor = 64
+/** So many prompts of better priority may go before one that is half computed. */
+const maxOvertakes = 16
 
 /**
  * Decides what each step computes. Pure: no clock, no randomness, no i/o; the same calls give the
@@ -47,59 +34,71 @@ const reserveDivisor = 64
 export class Scheduler {
   readonly limits: ResolvedLimits
   readonly #pool: BlockPool
-  readonly #samplerSlots: FreeList
+  readonly #buggify: Buggify
   /** Every sequence that has not ended, by id. */
   readonly #sequences = new Map<number, Sequence>()
-  /** In order of arrival. */
-  readonly #waiting = new SequenceQueue()
-  /** In order of admission. */
-  readonly #running = new SequenceQueue()
-  /** Ended, but a step in flight still has them: they keep their blocks and slots until then. */
-  readonly #leaving = new SequenceQueue()
-  /** Blocks that a twin took the place of while a step in flight reads them; each held once. */
-  readonly #fencedBlocks: number[] = []
-  readonly #plans: readonly [StepPlan, StepPlan] = [new StepPlan(), new StepPlan()]
-  /**
-   * Seats for running sequences. Not more than a step has tokens: so every decode runs in every
-   * step, and the oldest prefill always has a token left to compute.
-   */
-  readonly #maxRunning: number
-  #numSteps = 0
-  #numCommits = 0
+  readonly #tenants: Tenants
+  readonly #waiting: WaitingLine
+  readonly #seats: Seats
+  readonly #steps: StepsInFlight
+  readonly #budget: StepBudget
+  /** Running sequences whose prompt is not computed yet, the next to get tokens first. */
+  readonly #prefills: Sequence[] = []
   #numPreemptions = 0
   #numPrefixHitTokens = 0
+  #numQueueTimeouts = 0
 
-  /** The pool is an argument so that tests can look inside. */
-  constructor(
-    limits: SchedulerLimits,
-    pool = new BlockPool(limits.numBlocks, limits.blockSize, limits.hashSeed),
-  ) {
+  /** The pool is an argument so that tests can look inside; `buggify` so that they can stir. */
+  constructor(limits: SchedulerLimits, pool?: BlockPool, buggify = neverBuggify) {
     this.limits = resolveLimits(limits)
-    this.#pool = pool
-    this.#maxRunning = Math.min(limits.maxSequences, limits.maxTokensPerStep)
-    this.#samplerSlots = new FreeList(limits.maxSequences)
-    for (let slot = 0; slot < limits.maxSequences; slot++) this.#samplerSlots.pushBack(slot)
+    const { blockSize, numBlocks, hashSeed, cacheShareBlocks, maxSequences } = this.limits
+    this.#pool = pool ?? new BlockPool(numBlocks, blockSize, hashSeed, cacheShareBlocks)
+    this.#buggify = buggify
+    this.#tenants = new Tenants(this.limits.maxContextLen)
+    this.#waiting = new WaitingLine(this.#tenants, this.limits.maxTokensPerStep)
+    this.#steps = new StepsInFlight(this.limits.maxStepsInFlight, maxSequences)
+    this.#budget = new StepBudget(this.limits.maxStepMs)
+    // Not more seats than a step has tokens: so every decode runs in every step, and the first
+    // prompt always has a token left to compute.
+    const maxRunning = Math.min(maxSequences, this.limits.maxTokensPerStep)
+    this.#seats = new Seats(maxSequences, maxRunning, this.#pool, this.#steps)
   }
 
   /** A snapshot; O(1). */
   get stats(): SchedulerStats {
     return {
       numWaiting: this.#waiting.length,
-      numRunning: this.#running.length + this.#leaving.length,
+      numWaitingTokens: this.#waiting.numTokens,
+      numRunning: this.#seats.running.length + this.#steps.leaving.length,
+      numStepsInFlight: this.#steps.length,
       numBlocks: this.#pool.numBlocks,
       numFreeBlocks: this.#pool.numFreeBlocks,
       numCachedBlocks: this.#pool.numCachedBlocks,
       numUsedBlocks: this.#pool.numUsedBlocks,
-      numSteps: this.#numSteps,
+      numSteps: this.#steps.numPlanned,
       numPreemptions: this.#numPreemptions,
       numEvictions: this.#pool.numEvictions,
       numPrefixHitTokens: this.#numPrefixHitTokens,
+      numQueueTimeouts: this.#numQueueTimeouts,
     }
+  }
+
+  /** Every tenant that has a sequence. */
+  tenantStats(): TenantStats[] {
+    return Array.from(this.#tenants.values(), ({ tenant, numWaiting, numRunning, deficit }) => {
+      const numCachedBlocks = this.#pool.numCachedBlocksOf(tenant)
+      return { tenant, numWaiting, numRunning, numCachedBlocks, deficit }
+    })
+  }
+
+  /** The step that was committed last. */
+  get lastStep(): LastStepStats {
+    return this.#steps.last
   }
 
   /** Plans that wait for their commit. */
   get numStepsInFlight(): number {
-    return this.#numSteps - this.#numCommits
+    return this.#steps.length
   }
 
   /** Whether a prompt of this length can be answered with at least one token. */
@@ -116,22 +115,34 @@ export class Scheduler {
     return Math.max(0, Math.min(maxContextLen, numBlocks * blockSize) - numPromptTokens)
   }
 
-  /** Puts a new sequence behind all others that wait. It holds nothing until it is admitted. */
-  add(spec: SequenceSpec): Sequence {
-    const { id, promptTokenIds, maxTokens } = spec
-    const limit = this.maxTokensFor(promptTokenIds.length)
-    assert(!this.#sequences.has(id), 'a sequence with this id lives already', id)
-    assert(Number.isSafeInteger(spec.tenant), 'a tenant must be an integer below 2^53', spec.tenant)
-    assert(promptTokenIds.length >= 1, 'a prompt needs at least one token; sequence', id)
-    assert(
-      Number.isInteger(maxTokens) && maxTokens >= 1 && maxTokens <= limit,
-      `sequence ${id}: maxTokens must be 1 to maxTokensFor(prompt), which is ${limit}`,
-      maxTokens,
-    )
-    const sequence = new Sequence(spec, this.limits.blockSize)
-    this.#sequences.set(id, sequence)
-    this.#waiting.pushBack(sequence)
-    return sequence
+  /** Whether the line has room for a request. To be asked before `add`: no is the client's answer. */
+  canQueue(numPromptTokens: number, numChoices = 1): boolean {
+    const { maxWaiting, maxWaitingTokens } = this.limits
+    const numTokens = this.#waiting.numTokens + numChoices * numPromptTokens
+    return this.#waiting.length + numChoices <= maxWaiting && numTokens <= maxWaitingTokens
+  }
+
+  /**
+   * Puts a new request in line, each choice as a sequence of its own; returns the first. They hold
+   * nothing until they are admitted. `nowMs` is when it came, on any clock that only goes forward.
+   */
+  add(spec: SequenceSpec, nowMs = 0): Sequence {
+    const { numChoices = 1, promptTokenIds } = spec
+    checkSpec(spec, this.maxTokensFor(promptTokenIds.length))
+    const canQueue = this.canQueue(promptTokenIds.length, numChoices)
+    assert(canQueue, 'a request was added that the line has no room for', spec.id)
+    const account = this.#tenants.open(spec.tenant)
+    const choices = Array.from({ length: numChoices }, (_, choice) => {
+      return new Sequence(spec, this.limits.blockSize, account, choice, nowMs)
+    })
+    for (const sequence of choices) {
+      const { id } = sequence
+      assert(!this.#sequences.has(id), 'a sequence with this id lives already', id)
+      sequence.choices = choices
+      this.#sequences.set(sequence.id, sequence)
+      this.#waiting.add(sequence)
+    }
+    return choices[0]!
   }
 
   /**
@@ -142,43 +153,68 @@ export class Scheduler {
   abort(id: number): boolean {
     const sequence = this.#sequences.get(id)
     if (sequence === undefined) return false
-    if (sequence.status === 'running') {
-      this.#leave(sequence)
-    } else {
-      this.#waiting.remove(sequence)
-      sequence.status = 'finished'
-      this.#sequences.delete(id)
-    }
+    if (sequence.status === 'running') this.#seats.leave(sequence)
+    else this.#waiting.remove(sequence)
+    this.#forget(sequence)
     return true
   }
 
+  /** Ends every choice of a request; `firstId` is the first one's id. Returns how many lived. */
+  abortGroup(firstId: number, numChoices: number): number {
+    let numAborted = 0
+    for (let choice = 0; choice < numChoices; choice++) {
+      if (this.abort(firstId + choice)) numAborted++
+    }
+    return numAborted
+  }
+
   /**
-   * Plans the next step: every decode, then prefill chunks of running sequences, then new ones,
-   * oldest first, until the token budget, the pool or the seats are used up.
+   * Ends what has waited longer than `maxQueueMs` for its request to begin. A sequence that was
+   * preempted, or of whose request another choice has begun, waits on.
+   */
+  expireWaiting(nowMs: number): StepOutcome[] {
+    const outcomes: StepOutcome[] = []
+    let sequence = this.#waiting.firstArrived
+    while (sequence !== undefined && nowMs - sequence.arrivedMs > this.limits.maxQueueMs) {
+      this.#waiting.remove(sequence)
+      this.#forget(sequence)
+      outcomes.push({ sequence, tokenId: -1, finishReason: 'queue_timeout' })
+      sequence = this.#waiting.firstArrived
+    }
+    this.#numQueueTimeouts += outcomes.length
+    return outcomes
+  }
+
+  /** From now on no prompt finds what was computed before. Returns how many blocks that freed. */
+  resetPrefixCache(): number {
+    return this.#pool.reset()
+  }
+
+  /**
+   * Plans the next step: every decode, then as much of the prompts as the budget has tokens for,
+   * those that were begun before new ones.
    *
    * undefined means that nothing can be planned now: with steps in flight, the oldest must be
    * committed first; with none, no sequence waits or runs.
    */
   schedule(): StepPlan | undefined {
-    const { numStepsInFlight } = this
-    const isWithin = numStepsInFlight < this.limits.maxStepsInFlight
-    assert(isWithin, 'a step was scheduled before one was committed; in flight', numStepsInFlight)
+    const plan = this.#steps.prepare()
+    if (this.#steps.length > 0 && this.#buggify('late_plan')) return undefined
+    if (this.#buggify('cache_reset')) this.#pool.reset()
     const numPreemptionsBefore = this.#numPreemptions
     if (!this.#makeRoomForDecodes()) return undefined
-    const plan = this.#plans[this.#numSteps % 2]!
-    plan.clear(this.#numSteps + 1)
     this.#scheduleDecodes(plan)
-    this.#schedulePrefills(plan)
     // Whoever was just preempted is first in line, and would only take back what was taken.
-    if (this.#numPreemptions === numPreemptionsBefore) this.#admitWaiting(plan)
+    const mayAdmit = this.#numPreemptions === numPreemptionsBefore
+    this.#schedulePrompts(plan, mayAdmit)
     plan.seal()
 
     if (plan.rows.length === 0) {
       const numLive = this.#sequences.size
-      assert(numLive === 0 || numStepsInFlight > 0, 'no sequence could run, of', numLive)
+      assert(numLive === 0 || this.#steps.length > 0, 'no sequence could run, of', numLive)
       return undefined
     }
-    this.#numSteps++
+    this.#steps.launch()
     return plan
   }
 
@@ -187,23 +223,22 @@ export class Scheduler {
    * plan.rows[i] and is read only if that row samples; a negative one means that the sequence
    * failed. Rows of sequences that have ended meanwhile are thrown away. Blocks that became full
    * are offered for reuse. plan.outcomes says what came of it.
+   *
+   * `durationMs` is how long the device worked on this step: `maxStepMs` is kept by it.
    */
-  commit(plan: StepPlan, sampledTokenIds: Int32Array): void {
-    const isOldest = plan === this.#plans[this.#numCommits % 2] && this.numStepsInFlight > 0
-    assert(isOldest, 'a plan was committed that is not the oldest in flight', plan.stepNumber)
+  commit(plan: StepPlan, sampledTokenIds: Int32Array, durationMs?: number): void {
     const numRows = plan.rows.length
     const numResults = sampledTokenIds.length
     assert(numResults >= numRows, 'a step was committed with too few results', numResults)
-    this.#numCommits++
-    // They were fenced at the commit before, for this step.
-    for (const blockId of this.#fencedBlocks) this.#pool.release(blockId)
-    this.#fencedBlocks.length = 0
+    this.#steps.land(plan, this.#pool, durationMs)
     for (let i = 0; i < numRows; i++) this.#commitRow(plan, plan.rows[i]!, sampledTokenIds[i]!)
     plan.sealOutcomes()
-    this.#releaseLeaving()
+    this.#seats.giveBackLeft()
+    if (durationMs !== undefined) {
+      this.#budget.observe(plan.numDecodes, plan.numTokens - plan.numDecodes, durationMs)
+    }
     this.#pool.checkAccounting()
-    const numSlots = this.#samplerSlots.length + this.#running.length + this.#leaving.length
-    assert(numSlots === this.limits.maxSequences, 'sampler slots do not add up', numSlots)
+    this.#seats.checkAccounting()
   }
 
   /**
@@ -213,135 +248,120 @@ export class Scheduler {
   checkIntegrity(): void {
     checkIntegrity({
       pool: this.#pool,
-      samplerSlots: this.#samplerSlots,
+      samplerSlots: this.#seats.samplerSlots,
       sequences: this.#sequences,
+      tenants: this.#tenants,
       waiting: this.#waiting,
-      running: this.#running,
-      leaving: this.#leaving,
-      fencedBlocks: this.#fencedBlocks,
-      numSteps: this.#numSteps,
-      numCommits: this.#numCommits,
+      running: this.#seats.running,
+      steps: this.#steps,
     })
   }
 
   /**
    * Sees to it that the pool has a block for every decode that asks for one, at the expense of
-   * newer sequences if need be. false while steps are in flight: their commits may free blocks, and
-   * only then is every token of a sequence known that would be preempted.
+   * others if need be. false while steps are in flight: their commits may free blocks, and only
+   * then is every token of a sequence known that would be preempted.
    */
   #makeRoomForDecodes(): boolean {
-    // Each decode asks for one block at most, so the count is only taken when the pool is tight.
-    if (this.#pool.numAvailableBlocks >= this.#running.length) return true
-    while (this.#countBlocksForDecodes() > this.#pool.numAvailableBlocks) {
-      if (this.numStepsInFlight > 0) return false
-      this.#preempt(this.#findNewestPreemptable())
+    const { running } = this.#seats
+    if (this.#steps.length === 0 && running.length > 1 && this.#buggify('preempt')) {
+      this.#preempt()
     }
+    // Each decode asks for one block at most, so the count is only taken when the pool is tight.
+    if (this.#pool.numAvailableBlocks >= running.length) return true
+    while (this.#countBlocksForDecodes() > this.#pool.numAvailableBlocks) {
+      if (this.#steps.length > 0) return false
+      // Protected sequences ask for no blocks, so whoever asks can itself be preempted.
+      assert(this.#preempt(), 'no running sequence may be preempted')
+    }
+    return true
+  }
+
+  #preempt(): boolean {
+    const sequence = this.#seats.preemptNewest()
+    if (sequence === undefined) return false
+    this.#numPreemptions++
+    this.#waiting.putBack(sequence)
     return true
   }
 
   #countBlocksForDecodes(): number {
     let numBlocks = 0
-    for (let s = this.#running.first; s !== undefined; s = s.next) {
+    for (let s = this.#seats.running.first; s !== undefined; s = s.next) {
       if (isDecode(s) && needsBlock(s, this.limits.blockSize)) numBlocks++
     }
     return numBlocks
   }
 
+  /** Plans every decode, and lists the prompts that go on: the best priority, then the oldest. */
   #scheduleDecodes(plan: StepPlan): void {
-    for (let s = this.#running.first; s !== undefined; s = s.next) {
-      if (!isDecode(s)) continue
-      if (needsBlock(s, this.limits.blockSize)) growTable(s, this.#pool)
-      plan.add(s, 1)
+    const prefills = this.#prefills
+    prefills.length = 0
+    for (let s = this.#seats.running.first; s !== undefined; s = s.next) {
+      if (isDecode(s)) {
+        if (needsBlock(s, this.limits.blockSize)) growTable(s, this.#pool)
+        this.#plan(plan, s, 1)
+      } else if (s.numUnplannedTokens > 1) {
+        prefills.push(s)
+      }
     }
     plan.numDecodes = plan.numTokens
+    prefills.sort((a, b) => a.priority - b.priority)
   }
 
-  /** Continues prompts that are not computed yet. Their blocks were taken at admission. */
-  #schedulePrefills(plan: StepPlan): void {
-    for (let s = this.#running.first; s !== undefined; s = s.next) {
-      const numTokensLeft = this.limits.maxTokensPerStep - plan.numTokens
+  #plan(plan: StepPlan, sequence: Sequence, numTokens: number): void {
+    plan.add(sequence, numTokens)
+    this.#tenants.charge(sequence.account, numTokens)
+  }
+
+  /** Fills up the step: prompts that were begun, and new ones behind those that are as good. */
+  #schedulePrompts(plan: StepPlan, mayAdmit: boolean): void {
+    const numDecodes = plan.numTokens
+    const chunk = this.#buggify('small_chunk') ? 1 : this.#budget.chunkTokens(numDecodes)
+    const maxTokens = Math.min(this.limits.maxTokensPerStep, numDecodes + chunk)
+    const isStuck = plan.numTokens > 0 && this.#buggify('no_admission')
+    let admits = mayAdmit && !isStuck
+    for (let i = 0; i < this.#prefills.length; i++) {
+      const sequence = this.#prefills[i]!
+      admits &&= this.#admitWaiting(plan, maxTokens, i)
+      const numTokensLeft = maxTokens - plan.numTokens
       if (numTokensLeft === 0) return
-      if (s.numUnplannedTokens === 1) continue
-      plan.add(s, Math.min(s.numUnplannedTokens, numTokensLeft))
+      this.#plan(plan, sequence, Math.min(sequence.numUnplannedTokens, numTokensLeft))
     }
+    if (admits) this.#admitWaiting(plan, maxTokens, this.#prefills.length)
   }
 
   /**
-   * Strictly first come, first served: letting a short prompt overtake a long one raises
+   * Admits who may go before the prompts from `nextPrefill` on. false if the first in line has to
+   * wait for blocks: then nobody is admitted. Letting a short prompt overtake a long one raises
    * throughput a little and lets the long one starve (docs/adr/0004-first-come-first-served.md).
    */
-  #admitWaiting(plan: StepPlan): void {
-    while (this.#running.length < this.#maxRunning && this.#samplerSlots.length > 0) {
-      const numTokensLeft = this.limits.maxTokensPerStep - plan.numTokens
+  #admitWaiting(plan: StepPlan, maxTokens: number, nextPrefill: number): boolean {
+    while (this.#seats.hasFree) {
+      const numTokensLeft = maxTokens - plan.numTokens
       const sequence = this.#waiting.first
-      if (numTokensLeft === 0 || sequence === undefined) return
-      if (!this.#takeBlocks(sequence)) return
+      if (numTokensLeft === 0 || sequence === undefined) return true
+      if (!this.#mayOvertake(sequence, nextPrefill)) return true
+      const isMiss = this.#buggify('cache_miss')
+      if (!takeTable(sequence, this.#pool, this.#seats.running, plan, isMiss)) return false
 
-      this.#waiting.remove(sequence)
-      this.#running.pushBack(sequence)
-      sequence.status = 'running'
-      sequence.samplerSlot = this.#samplerSlots.takeFront()
+      for (let i = nextPrefill; i < this.#prefills.length; i++) this.#prefills[i]!.numOvertakes++
+      this.#waiting.admit(sequence)
+      this.#seats.take(sequence)
       if (sequence.numPreemptions === 0) sequence.numCachedTokens = sequence.numComputedTokens
       this.#numPrefixHitTokens += sequence.numComputedTokens
-      plan.add(sequence, Math.min(sequence.numUnplannedTokens, numTokensLeft))
+      this.#plan(plan, sequence, Math.min(sequence.numUnplannedTokens, numTokensLeft))
       plan.addAdmitted(sequence)
     }
-  }
-
-  /**
-   * Fills the block table of a sequence that is about to run: published blocks as far as its tokens
-   * match, new ones for the other tokens that are known. A sequence that was preempted too often
-   * gets all it can ever need instead, so that it never needs another. Takes nothing if the pool
-   * does not have enough; false then.
-   */
-  #takeBlocks(sequence: Sequence): boolean {
-    const { blockSize, numBlocks } = this.limits
-    const numNeeded = sequence.isProtected
-      ? sequence.blockTable.length
-      : Math.ceil(sequence.numTokens / blockSize)
-    // Room for those that run to grow a little, before the newcomer would be preempted for it.
-    const numReserved = Math.min(this.#running.length, Math.ceil(numBlocks / reserveDivisor))
-    const numAvailable = this.#pool.numAvailableBlocks - numReserved
-    if (numAvailable < 1) return false
-
-    // The logits of the last token pick the next one, so it is computed even if it is cached. Its
-    // block is then computed as a whole: a published block is shared, and never written again.
-    const maxHits = Math.floor((sequence.numTokens - 1) / blockSize)
-    const { tenant, tokenIds, blockTable } = sequence
-    const numHits = this.#pool.matchPrefix(tenant, tokenIds, maxHits, blockTable)
-    let numRevived = 0
-    for (let i = 0; i < numHits; i++) if (this.#pool.isCached(blockTable[i]!)) numRevived++
-    // A hit that nobody holds is available as well, until it is held here.
-    if (numNeeded - numHits > numAvailable - numRevived) return false
-
-    for (let i = 0; i < numHits; i++) this.#pool.share(blockTable[i]!)
-    for (let i = numHits; i < numNeeded; i++) blockTable[i] = this.#pool.take()
-    sequence.numBlocks = numNeeded
-    sequence.numPublishedBlocks = numHits
-    sequence.numComputedTokens = numHits * blockSize
-    sequence.numPlannedTokens = numHits * blockSize
     return true
   }
 
-  #findNewestPreemptable(): Sequence {
-    let sequence = this.#running.last
-    while (sequence?.isProtected) sequence = sequence.previous
-    // Protected sequences ask for no blocks, so whoever asks can itself be preempted.
-    assert(sequence !== undefined, 'no running sequence may be preempted')
-    return sequence
-  }
-
-  /**
-   * Takes everything from a running sequence and puts it back in line. All that wait are newer, so
-   * the line stays in order of arrival. What it had computed stays cached while there is room.
-   */
-  #preempt(sequence: Sequence): void {
-    this.#running.remove(sequence)
-    this.#giveBack(sequence)
-    sequence.status = 'waiting'
-    sequence.numPreemptions++
-    this.#numPreemptions++
-    this.#waiting.pushFront(sequence)
+  #mayOvertake(sequence: Sequence, nextPrefill: number): boolean {
+    for (let i = nextPrefill; i < this.#prefills.length; i++) {
+      const { priority, numOvertakes } = this.#prefills[i]!
+      if (sequence.priority >= priority || numOvertakes >= maxOvertakes) return false
+    }
+    return true
   }
 
   #commitRow(plan: StepPlan, row: StepRow, sampledTokenId: number): void {
@@ -367,49 +387,24 @@ export class Scheduler {
   }
 
   #publish(sequence: Sequence): void {
-    const numFenced = this.#fencedBlocks.length
-    publishFullBlocks(sequence, this.#pool, this.#fencedBlocks)
-    if (this.#isInFlight(sequence)) return
+    const { fencedBlocks } = this.#steps
+    const numFenced = fencedBlocks.length
+    publishFullBlocks(sequence, this.#pool, fencedBlocks)
+    if (this.#steps.has(sequence)) return
     // No step reads the blocks any more that twins took the place of.
-    while (this.#fencedBlocks.length > numFenced) this.#pool.release(this.#fencedBlocks.pop()!)
+    while (fencedBlocks.length > numFenced) this.#pool.release(fencedBlocks.pop()!)
   }
 
   #finish(plan: StepPlan, sequence: Sequence, tokenId: number, reason: SequenceEnd): void {
-    this.#leave(sequence)
+    this.#seats.leave(sequence)
+    this.#forget(sequence)
     plan.addOutcome(sequence, tokenId, reason)
   }
 
-  /** Ends a running sequence. What it holds goes back now, or with the newest step that has it. */
-  #leave(sequence: Sequence): void {
+  #forget(sequence: Sequence): void {
     sequence.status = 'finished'
     this.#sequences.delete(sequence.id)
-    this.#running.remove(sequence)
-    if (this.#isInFlight(sequence)) this.#leaving.pushBack(sequence)
-    else this.#giveBack(sequence)
-  }
-
-  #releaseLeaving(): void {
-    let sequence = this.#leaving.first
-    while (sequence !== undefined) {
-      const { next }: Sequence = sequence
-      if (!this.#isInFlight(sequence)) {
-        this.#leaving.remove(sequence)
-        this.#giveBack(sequence)
-      }
-      sequence = next
-    }
-  }
-
-  #isInFlight(sequence: Sequence): boolean {
-    return sequence.lastStep > this.#numCommits
-  }
-
-  /** The one way out of running: every block and the sampler slot go back. */
-  #giveBack(sequence: Sequence): void {
-    releaseTable(sequence, this.#pool)
-    sequence.numPendingTokens = 0
-    this.#samplerSlots.pushFront(sequence.samplerSlot)
-    sequence.samplerSlot = -1
+    this.#tenants.closeIfIdle(sequence.account)
   }
 }
 

@@ -1,13 +1,19 @@
 import { assert } from './assert.js'
+import { rootParent } from './block-hash.js'
+import type { TenantAccount } from './tenants.js'
 
 /** After this many preemptions a sequence gets all it can ever need before it runs again. */
 export const maxPreemptions = 2
 
+/** Priorities are integers; the lowest goes first. Without one a sequence has 0. */
+export const minPriority = -8
+export const maxPriority = 7
+
 export type SequenceStatus = 'waiting' | 'running' | 'finished'
 
-/** What the scheduler must know of a sequence. Every field is final. */
+/** What the scheduler must know of a request. Every field is final. */
 export interface SequenceSpec {
-  /** Unique among the sequences that live. */
+  /** The first choice's; the others count on from it. Unique among the sequences that live. */
   readonly id: number
   /** What prefix reuse is confined to; an integer below 2^53. */
   readonly tenant: number
@@ -21,6 +27,10 @@ export interface SequenceSpec {
   readonly stopTokenIds: Int32Array
   /** Go on past stop tokens. */
   readonly ignoreStopTokens: boolean
+  /** minPriority to maxPriority, 0 if left out. */
+  readonly priority?: number
+  /** Answers to the one prompt, each a sequence; 1 if left out. */
+  readonly numChoices?: number
 }
 
 /**
@@ -44,6 +54,11 @@ export class Sequence {
   readonly tenant: number
   /** Which choice of its request it is, from 0. */
   readonly choice: number
+  /** Every choice of the request, this one included; also those that have ended. */
+  choices: readonly Sequence[] = [this]
+  readonly priority: number
+  readonly account: TenantAccount
+  readonly arrivedMs: number
   readonly numPromptTokens: number
   readonly maxTokens: number
   readonly minTokens: number
@@ -67,11 +82,15 @@ export class Sequence {
   numBlocks = 0
   /** Leading blocks that are full, computed and offered for reuse. They are never written again. */
   numPublishedBlocks = 0
+  /** The parent of the first block's key; the pool's root when the sequence was admitted. */
+  root = rootParent
 
   /** Its place in the native sampler state, 0 to maxSequences - 1, while it runs; else -1. */
   samplerSlot = -1
   status: SequenceStatus = 'waiting'
   numPreemptions = 0
+  /** Prompts of better priority that went before its own while that was half computed. */
+  numOvertakes = 0
   /** Whether the model failed on it, so that what only it computed is not to be reused. */
   isSuspect = false
 
@@ -83,10 +102,19 @@ export class Sequence {
   next: Sequence | undefined = undefined
   previous: Sequence | undefined = undefined
 
-  constructor(spec: SequenceSpec, blockSize: number, choice = 0) {
+  constructor(
+    spec: SequenceSpec,
+    blockSize: number,
+    account: TenantAccount,
+    choice = 0,
+    arrivedMs = 0,
+  ) {
     this.id = spec.id + choice
     this.tenant = spec.tenant
     this.choice = choice
+    this.priority = spec.priority ?? 0
+    this.account = account
+    this.arrivedMs = arrivedMs
     this.numPromptTokens = spec.promptTokenIds.length
     this.maxTokens = spec.maxTokens
     this.minTokens = spec.minTokens
@@ -139,4 +167,21 @@ export class Sequence {
     )
     this.tokenIds[this.numTokens++] = tokenId
   }
+}
+
+/** Throws if a request makes no sense. `limit` is what `Scheduler.maxTokensFor` says of its prompt. */
+export function checkSpec(spec: SequenceSpec, limit: number): void {
+  const { id, tenant, promptTokenIds, maxTokens, priority = 0, numChoices = 1 } = spec
+  const isPriority =
+    Number.isInteger(priority) && priority >= minPriority && priority <= maxPriority
+  assert(isPriority, `a priority must be ${minPriority} to ${maxPriority}, not`, priority)
+  const isCount = Number.isInteger(numChoices) && numChoices >= 1
+  assert(isCount, 'a request must have at least one choice, not', numChoices)
+  assert(Number.isSafeInteger(tenant), 'a tenant must be an integer below 2^53', tenant)
+  assert(promptTokenIds.length >= 1, 'a prompt needs at least one token; sequence', id)
+  assert(
+    Number.isInteger(maxTokens) && maxTokens >= 1 && maxTokens <= limit,
+    `sequence ${id}: maxTokens must be 1 to maxTokensFor(prompt), which is ${limit}`,
+    maxTokens,
+  )
 }

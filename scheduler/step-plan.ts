@@ -1,8 +1,11 @@
 import { assert } from './assert.js'
 import type { Sequence } from './sequence.js'
 
-/** `stop`: a stop token; `length`: maxTokens; `failed`: the model gave no usable logits. */
-export type SequenceEnd = 'stop' | 'length' | 'failed'
+/**
+ * `stop`: a stop token; `length`: maxTokens; `failed`: the model gave no usable logits;
+ * `queue_timeout`: it waited too long to begin.
+ */
+export type SequenceEnd = 'stop' | 'length' | 'failed' | 'queue_timeout'
 
 /** What a step computes for one sequence: numTokens new tokens from position `start` on. */
 export interface StepRow {
@@ -20,7 +23,7 @@ export interface StepRow {
   sourceRow: number
 }
 
-/** What a step did for one sequence that sampled. */
+/** What became of a sequence: mostly what a step did for one that sampled. */
 export interface StepOutcome {
   sequence: Sequence
   /** The new token, also when it is the stop token; -1 if there is none. */
@@ -51,17 +54,29 @@ export class StepPlan {
   /** The first so many rows compute one token each. */
   numDecodes = 0
 
+  /**
+   * Pairs of block ids, source and destination: KV blocks that are copied, whole and in all layers,
+   * before anything is computed. The first 2 * numBlockCopies entries count.
+   */
+  readonly blockCopies: Int32Array
+  numBlockCopies = 0
+
   readonly #sparedRows: StepRow[] = []
   readonly #sparedOutcomes: StepOutcome[] = []
   #numRows = 0
   #numAdmitted = 0
   #numOutcomes = 0
 
+  constructor(maxSequences: number) {
+    this.blockCopies = new Int32Array(2 * maxSequences)
+  }
+
   /** Starts over. The arrays keep their old content until they are sealed. */
   clear(stepNumber: number): void {
     this.stepNumber = stepNumber
     this.numTokens = 0
     this.numDecodes = 0
+    this.numBlockCopies = 0
     this.#numRows = 0
     this.#numAdmitted = 0
     this.#numOutcomes = 0
@@ -96,6 +111,13 @@ export class StepPlan {
     if (samples) sequence.numPendingTokens++
     sequence.lastStep = this.stepNumber
     sequence.lastRow = index
+  }
+
+  /** Plans to copy a block, at most one for each sequence. */
+  addBlockCopy(source: number, destination: number): void {
+    this.blockCopies[2 * this.numBlockCopies] = source
+    this.blockCopies[2 * this.numBlockCopies + 1] = destination
+    this.numBlockCopies++
   }
 
   addAdmitted(sequence: Sequence): void {

@@ -6,20 +6,14 @@ import {
   publishFullBlocks,
   releaseTable,
 } from '../../scheduler/block-table.js'
-import { Sequence } from '../../scheduler/sequence.js'
+import type { Sequence } from '../../scheduler/sequence.js'
+import { makeSequence } from './simulation/make-sequence.js'
 
 const blockSize = 2
 
-function create(id: number): Sequence {
-  const promptTokenIds = Int32Array.of(1, 2, 3, 4, 5)
-  const stopTokenIds = Int32Array.of()
-  const fields = { tenant: 0, maxTokens: 3, minTokens: 0, ignoreStopTokens: false }
-  return new Sequence({ id, promptTokenIds, stopTokenIds, ...fields }, blockSize)
-}
-
 /** A sequence that has computed so many tokens, in blocks of its own. */
 function compute(pool: BlockPool, id: number, numTokens: number): Sequence {
-  const sequence = create(id)
+  const sequence = makeSequence(id, { promptTokenIds: Int32Array.of(1, 2, 3, 4, 5) })
   for (let i = 0; i < numTokens; i++) {
     if (needsBlock(sequence, blockSize)) growTable(sequence, pool)
     sequence.numPlannedTokens++

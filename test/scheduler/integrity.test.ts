@@ -3,20 +3,16 @@ import { rootParent } from '../../scheduler/block-hash.js'
 import { BlockPool } from '../../scheduler/block-pool.js'
 import { FreeList } from '../../scheduler/free-list.js'
 import { checkIntegrity } from '../../scheduler/integrity.js'
-import { Sequence } from '../../scheduler/sequence.js'
+import type { Sequence } from '../../scheduler/sequence.js'
 import { SequenceQueue } from '../../scheduler/sequence-queue.js'
+import { StepsInFlight } from '../../scheduler/steps-in-flight.js'
+import { type TenantAccount, Tenants } from '../../scheduler/tenants.js'
+import { WaitingLine } from '../../scheduler/waiting-line.js'
+import { makeSequence } from './simulation/make-sequence.js'
 
-function create(id: number): Sequence {
-  const spec = {
-    id,
-    tenant: 0,
-    promptTokenIds: Int32Array.of(id, 2, 3, 4, 5, 6),
-    maxTokens: 4,
-    minTokens: 0,
-    stopTokenIds: Int32Array.of(),
-    ignoreStopTokens: false,
-  }
-  return new Sequence(spec, 4)
+function create(id: number, account: TenantAccount): Sequence {
+  const promptTokenIds = Int32Array.of(id, 2, 3, 4, 5, 6)
+  return makeSequence(id, { promptTokenIds, maxTokens: 4 }, { blockSize: 4, account })
 }
 
 /** A right state: 1 and 2 run with one published and one private block each, 3 waits. */
@@ -25,15 +21,28 @@ function createState() {
   const samplerSlots = new FreeList(4)
   samplerSlots.pushBack(2)
   samplerSlots.pushBack(3)
-  const [running, waiting, leaving] = [0, 1, 2].map(() => new SequenceQueue()) as [
-    SequenceQueue,
-    SequenceQueue,
-    SequenceQueue,
+  const tenants = new Tenants(100)
+  const account = tenants.open(0)
+  const running = new SequenceQueue()
+  const waiting = new WaitingLine(tenants, 8)
+  // Seven steps were planned, of which the last is in flight.
+  const steps = new StepsInFlight(1, 4)
+  let newest = steps.prepare()
+  steps.launch()
+  for (let i = 1; i < 7; i++) {
+    steps.land(newest, pool)
+    newest = steps.prepare()
+    steps.launch()
+  }
+  const [first, second, third] = [1, 2, 3].map((id) => create(id, account)) as [
+    Sequence,
+    Sequence,
+    Sequence,
   ]
-  const [first, second, third] = [create(1), create(2), create(3)]
-  waiting.pushBack(third)
+  waiting.add(third)
   for (const [slot, s] of [first, second].entries()) {
     running.pushBack(s)
+    account.numRunning++
     s.status = 'running'
     s.samplerSlot = slot
     s.blockTable[0] = pool.take()
@@ -45,17 +54,15 @@ function createState() {
     s.numPublishedBlocks = 1
   }
   const sequences = new Map([first, second, third].map((s) => [s.id, s]))
-  const fencedBlocks: number[] = []
-  const steps = { numSteps: 7, numCommits: 6 }
-  const state = { pool, samplerSlots, sequences, waiting, running, leaving, fencedBlocks, ...steps }
-  return { state, first, second, third }
+  const state = { pool, samplerSlots, sequences, tenants, waiting, running, steps }
+  return { state, account, newest, first, second, third }
 }
 
 t.test('a right state passes, also with one aborted in flight', async (t) => {
   const { state, first } = createState()
   t.doesNotThrow(() => checkIntegrity(state))
   end(state, first, 7)
-  state.fencedBlocks.push(state.pool.take())
+  state.steps.fencedBlocks.push(state.pool.take())
   t.doesNotThrow(() => checkIntegrity(state))
 })
 
@@ -63,9 +70,10 @@ t.test('a right state passes, also with one aborted in flight', async (t) => {
 function end(state: ReturnType<typeof createState>['state'], s: Sequence, lastStep: number): void {
   s.status = 'finished'
   s.lastStep = lastStep
+  s.account.numRunning--
   state.sequences.delete(s.id)
   state.running.remove(s)
-  state.leaving.pushBack(s)
+  state.steps.leaving.pushBack(s)
 }
 
 type Parts = ReturnType<typeof createState>
@@ -107,10 +115,10 @@ const damages: [string, RegExp, (parts: Parts) => void][] = [
     },
   ],
   [
-    'a wrong length of the line',
-    /waiting sequences are miscounted: 1/,
-    ({ state }) => {
-      state.waiting.length = 2
+    'a wrong number of tokens in the line',
+    /waiting tokens are miscounted: 7/,
+    ({ third }) => {
+      third.numTokens++
     },
   ],
   [
@@ -123,8 +131,8 @@ const damages: [string, RegExp, (parts: Parts) => void][] = [
   [
     'one that is nowhere',
     /sequences are miscounted: 3/,
-    ({ state }) => {
-      state.sequences.set(4, create(4))
+    ({ state, account }) => {
+      state.sequences.set(4, create(4, account))
     },
   ],
   [
@@ -187,16 +195,16 @@ const damages: [string, RegExp, (parts: Parts) => void][] = [
   [
     'a fence without a step',
     /a block is fenced, and no step is in flight: 4/,
-    ({ state }) => {
-      state.numCommits = 7
-      state.fencedBlocks.push(state.pool.take())
+    ({ state, newest }) => {
+      state.steps.land(newest, state.pool)
+      state.steps.fencedBlocks.push(state.pool.take())
     },
   ],
   [
     'a fenced block that can be found',
     /a fenced block is published: 0/,
     ({ state, first }) => {
-      state.fencedBlocks.push(first.blockTable[0]!)
+      state.steps.fencedBlocks.push(first.blockTable[0]!)
     },
   ],
   [
@@ -285,8 +293,24 @@ const damages: [string, RegExp, (parts: Parts) => void][] = [
       const [parent, block] = first.blockTable
       state.pool.publish(block!, parent!, 0, Int32Array.of(5, 6, 7, 8), 0)
       state.running.remove(first)
+      first.account.numRunning--
       state.sequences.delete(1)
       second.blockTable[1] = block!
+    },
+  ],
+  [
+    'a tenant with a sequence too many',
+    /sequences of a tenant are miscounted: 0/,
+    ({ account }) => {
+      account.numRunning++
+    },
+  ],
+  [
+    "a sequence on a stranger's account",
+    /on a stranger's account: 1/,
+    ({ state, first }) => {
+      Object.assign(first, { account: state.tenants.open(1) })
+      first.account.numRunning = 1
     },
   ],
   [

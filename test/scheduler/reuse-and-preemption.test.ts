@@ -32,13 +32,48 @@ t.test('a fully cached prompt computes its last block again and ends up sharing 
   t.equal(scheduler.stats.numUsedBlocks, 3, 'two of the prompt, one of the first answer')
 })
 
-t.test('equal prompts that come together share once they are computed', async (t) => {
+t.test('of equal prompts that come together one is computed', async (t) => {
   const scheduler = createScheduler({ maxTokensPerStep: 32 })
   for (let id = 1; id <= 3; id++) add(scheduler, id, range(0, 10))
-  const plan = scheduler.schedule()!
-  t.equal(scheduler.stats.numUsedBlocks, 9)
-  commit(scheduler, plan)
+  t.equal(step(scheduler), '1:10', 'the others wait for its blocks')
+  t.equal(step(scheduler), '1:1 2:2 3:2')
   t.equal(scheduler.stats.numUsedBlocks, 5, 'two shared, three of their own')
+})
+
+t.test('blocks of a prompt are shared while the rest of it is computed', async (t) => {
+  const scheduler = createScheduler()
+  add(scheduler, 1, range(0, 40))
+  add(scheduler, 2, Int32Array.of(...range(0, 16), ...range(200, 2)))
+  t.equal(step(scheduler), '1:8')
+  t.equal(step(scheduler), '1:8')
+  scheduler.abort(1)
+  t.equal(step(scheduler), '2:2', 'four blocks were shared')
+})
+
+t.test('whoever waits for the blocks of another computes them if that one goes', async (t) => {
+  for (const maxStepsInFlight of [1, 2] as const) {
+    const scheduler = createScheduler({ maxStepsInFlight, maxTokensPerStep: 32 })
+    add(scheduler, 1, range(0, 10))
+    const second = add(scheduler, 2, range(0, 10))
+    const plan = scheduler.schedule()!
+    t.equal(describe(plan), '1:10')
+    scheduler.abort(1)
+    commit(scheduler, plan)
+    t.equal(step(scheduler), '2:10')
+    t.equal(second.numCachedTokens, 0)
+  }
+})
+
+t.test('nobody waits for what is not the same, or will not come', async (t) => {
+  const scheduler = createScheduler({ maxTokensPerStep: 64, maxSequences: 8 })
+  const prompt = range(0, 10)
+  add(scheduler, 2, prompt, { tenant: 1 })
+  add(scheduler, 1, prompt)
+  add(scheduler, 3, Int32Array.of(...range(0, 4), ...range(300, 6)))
+  t.equal(step(scheduler), '2:10 1:10', '3 waits for the first block of 1')
+  add(scheduler, 4, Int32Array.of(...prompt, 1000, 1000, 9, 9))
+  add(scheduler, 5, Int32Array.of(...prompt, 1000, 8, 8, 8, 8))
+  t.equal(step(scheduler), '2:1 1:1 3:6 4:6 5:7', 'the answer of 1 is not a full block yet')
 })
 
 t.test('answers are reused as well: the next turn of a chat is mostly cached', async (t) => {
@@ -98,19 +133,22 @@ t.test(
   },
 )
 
-t.test('behind a protected one, the asking sequence preempts itself', async (t) => {
-  const scheduler = createScheduler({ numBlocks: 6, maxContextLen: 24, maxTokensPerStep: 16 })
-  const asking = add(scheduler, 1, range(0, 4), { maxTokens: 16 })
-  const shielded = add(scheduler, 2, range(100, 4), { maxTokens: 13 })
-  shielded.numPreemptions = 2
+t.test('beside protected ones, the asking sequence preempts itself', async (t) => {
+  const scheduler = createScheduler({ numBlocks: 8, maxContextLen: 32, maxTokensPerStep: 16 })
+  const old = add(scheduler, 1, range(0, 4), { maxTokens: 28 })
+  const shielded = add(scheduler, 2, range(100, 4), { maxTokens: 20 })
   step(scheduler)
-  t.equal(shielded.numBlocks, 4)
-  const plans = []
+  shielded.numPreemptions = 1
+  while (old.status !== 'finished') step(scheduler)
+  step(scheduler)
+  t.match(shielded, { numPreemptions: 2, numBlocks: 6 })
+  const asking = add(scheduler, 3, range(200, 4), { maxTokens: 8 })
+  const plans = [step(scheduler)]
   while (asking.status === 'running') plans.push(step(scheduler))
   t.equal(plans.at(-1), '2:1', 'the protected one goes on')
   t.equal(asking.numPreemptions, 1)
   while (asking.status !== 'finished') step(scheduler)
-  t.equal(asking.numOutputTokens, 16)
+  t.equal(asking.numOutputTokens, 8)
   t.equal(shielded.numPreemptions, 2)
 })
 

@@ -231,7 +231,9 @@ t.test('stats count', async (t) => {
   step(scheduler)
   t.strictSame(scheduler.stats, {
     numWaiting: 0,
+    numWaitingTokens: 0,
     numRunning: 2,
+    numStepsInFlight: 0,
     numBlocks: 16,
     numFreeBlocks: 12,
     numCachedBlocks: 0,
@@ -240,5 +242,6 @@ t.test('stats count', async (t) => {
     numPreemptions: 0,
     numEvictions: 0,
     numPrefixHitTokens: 0,
+    numQueueTimeouts: 0,
   })
 })

@@ -1,13 +1,6 @@
 import t from 'tap'
-import { Sequence } from '../../scheduler/sequence.js'
 import { SequenceQueue } from '../../scheduler/sequence-queue.js'
-
-function create(id: number): Sequence {
-  const promptTokenIds = Int32Array.of(5)
-  const stopTokenIds = Int32Array.of()
-  const fields = { tenant: 0, maxTokens: 3, minTokens: 0, ignoreStopTokens: false }
-  return new Sequence({ id, promptTokenIds, stopTokenIds, ...fields }, 2)
-}
+import { makeSequence as create } from './simulation/make-sequence.js'
 
 function ids(queue: SequenceQueue): number[] {
   const found = []

@@ -1,19 +1,6 @@
 import t from 'tap'
-import { Sequence, type SequenceSpec } from '../../scheduler/sequence.js'
-
-function create(id: number, fields: Partial<SequenceSpec> = {}): Sequence {
-  const spec = {
-    id,
-    tenant: 0,
-    promptTokenIds: Int32Array.of(5, 6, 7),
-    maxTokens: 3,
-    minTokens: 0,
-    stopTokenIds: Int32Array.of(2, 3),
-    ignoreStopTokens: false,
-    ...fields,
-  }
-  return new Sequence(spec, 2)
-}
+import { checkSpec } from '../../scheduler/sequence.js'
+import { makeSequence as create } from './simulation/make-sequence.js'
 
 t.test('a new sequence knows its prompt and has room for its answer', async (t) => {
   const promptTokenIds = Int32Array.of(5, 6, 7)
@@ -62,4 +49,30 @@ t.test('it is protected after its second preemption', async (t) => {
   t.notOk(sequence.isProtected)
   sequence.numPreemptions = 2
   t.ok(sequence.isProtected)
+})
+
+t.test('a request that makes no sense is refused', async (t) => {
+  const spec = {
+    id: 3,
+    tenant: 0,
+    promptTokenIds: Int32Array.of(5, 6, 7),
+    maxTokens: 3,
+    minTokens: 0,
+    stopTokenIds: Int32Array.of(2, 3),
+    ignoreStopTokens: false,
+  }
+  const check = (fields: object) => checkSpec({ ...spec, ...fields }, 60)
+  t.doesNotThrow(() => check({}))
+  t.doesNotThrow(() => check({ priority: -8, numChoices: 2, maxTokens: 60 }))
+  t.doesNotThrow(() => check({ priority: 7 }))
+  t.throws(() => check({ priority: -9 }), /must be -8 to 7, not: -9/)
+  t.throws(() => check({ priority: 8 }), /must be -8 to 7, not: 8/)
+  t.throws(() => check({ priority: 0.5 }), /must be -8 to 7, not: 0.5/)
+  t.throws(() => check({ numChoices: 0 }), /at least one choice, not: 0/)
+  t.throws(() => check({ numChoices: 1.5 }), /at least one choice, not: 1.5/)
+  t.throws(() => check({ tenant: 2 ** 53 }), /integer below 2\^53/)
+  t.throws(() => check({ promptTokenIds: Int32Array.of() }), /at least one token; sequence: 3/)
+  t.throws(() => check({ maxTokens: 0 }), /must be 1 to .* 60: 0/)
+  t.throws(() => check({ maxTokens: 61 }), /must be 1 to .* 60: 61/)
+  t.throws(() => check({ maxTokens: 1.5 }), /must be 1 to .* 60: 1.5/)
 })

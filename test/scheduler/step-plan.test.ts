@@ -1,20 +1,21 @@
 import t from 'tap'
-import { Sequence } from '../../scheduler/sequence.js'
+import type { Sequence } from '../../scheduler/sequence.js'
 import { StepPlan } from '../../scheduler/step-plan.js'
+import { makeSequence } from './simulation/make-sequence.js'
 
 function create(id: number, promptTokenIds = Int32Array.of(1)): Sequence {
-  const stopTokenIds = Int32Array.of()
-  const fields = { tenant: 0, maxTokens: 3, minTokens: 0, ignoreStopTokens: false }
-  return new Sequence({ id, promptTokenIds, stopTokenIds, ...fields }, 4)
+  return makeSequence(id, { promptTokenIds })
 }
 
 t.test('a plan lists what was added since it was cleared', async (t) => {
-  const plan = new StepPlan()
+  const plan = new StepPlan(4)
   const [a, b] = [create(1), create(2, new Int32Array(9))]
   plan.clear(1)
   plan.add(a, 1)
   plan.add(b, 5)
   plan.addAdmitted(b)
+  plan.addBlockCopy(7, 9)
+  plan.addBlockCopy(7, 8)
   plan.seal()
   t.strictSame(plan.rows, [
     { sequence: a, start: 0, numTokens: 1, samples: true, sourceRow: -1 },
@@ -22,6 +23,8 @@ t.test('a plan lists what was added since it was cleared', async (t) => {
   ])
   t.strictSame(plan.admitted, [b])
   t.equal(plan.numTokens, 6)
+  t.equal(plan.numBlockCopies, 2)
+  t.same([...plan.blockCopies], [7, 9, 7, 8, 0, 0, 0, 0])
   t.match(a, { numPlannedTokens: 1, numPendingTokens: 1, lastStep: 1, lastRow: 0 })
   t.match(b, { numPlannedTokens: 5, numPendingTokens: 0, lastStep: 1, lastRow: 1 })
 
@@ -35,10 +38,11 @@ t.test('a plan lists what was added since it was cleared', async (t) => {
   t.same(plan.admitted, [])
   t.equal(plan.numTokens, 4)
   t.equal(plan.stepNumber, 3)
+  t.equal(plan.numBlockCopies, 0)
 })
 
 t.test('a token that is not known yet is named by the row that samples it', async (t) => {
-  const [first, second] = [new StepPlan(), new StepPlan()]
+  const [first, second] = [new StepPlan(4), new StepPlan(4)]
   const [a, b] = [create(1), create(2)]
   first.clear(4)
   first.add(a, 1)
@@ -55,7 +59,7 @@ t.test('a token that is not known yet is named by the row that samples it', asyn
 })
 
 t.test('outcomes are the same objects at each step', async (t) => {
-  const plan = new StepPlan()
+  const plan = new StepPlan(4)
   const [a, b] = [create(1), create(2)]
   plan.clear(1)
   plan.addOutcome(a, 10, null)

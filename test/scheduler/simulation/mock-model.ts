@@ -38,7 +38,7 @@ export class MockModel {
   readonly #lastWrites: Int32Array
   readonly #find: (id: number) => KnownRequest
   /** The steps in flight, oldest first. */
-  readonly #steps: Row[][] = []
+  readonly #steps: { rows: Row[]; copies: Int32Array }[] = []
   #lastSampled = new Int32Array(0)
   #numSteps = 0
 
@@ -78,16 +78,18 @@ export class MockModel {
       blockTable: sequence.blockTable.slice(),
       samples,
     }))
-    this.#steps.push(rows)
+    const copies = plan.blockCopies.slice(0, 2 * plan.numBlockCopies)
+    this.#steps.push({ rows, copies })
   }
 
   /** Applies the oldest step's writes, verifies all contexts, and samples. */
   deliver(): Int32Array {
-    const rows = this.#steps.shift() ?? fail('no step is in flight')
+    const { rows, copies } = this.#steps.shift() ?? fail('no step is in flight')
     this.#numSteps++
     for (const { tokenIds } of rows) {
       if (tokenIds[0]! < 0) tokenIds[0] = this.#lastSampled[-1 - tokenIds[0]!]!
     }
+    for (let i = 0; i < copies.length; i += 2) this.#copy(copies[i]!, copies[i + 1]!)
     for (const row of rows) this.#write(row)
     for (const row of rows) this.#verify(row)
     const sampled = new Int32Array(rows.length)
@@ -96,6 +98,14 @@ export class MockModel {
     })
     this.#lastSampled = sampled
     return sampled
+  }
+
+  #copy(source: number, destination: number): void {
+    const { blockSize } = this.#pool
+    const numHolders = this.#pool.refCount(destination)
+    if (numHolders !== 1) fail(`block ${destination} is copied to, held ${numHolders}x`)
+    if (this.#pool.isFree(source)) fail(`the free block ${source} is copied from`)
+    this.#cache.copy(source * blockSize, destination * blockSize, blockSize)
   }
 
   #write(row: Row): void {

@@ -11,6 +11,8 @@ export interface Shadow {
   numPlannedTokens: number
   samplerSlot: number
   numPreemptions: number
+  /** Counts admissions. */
+  admission: number
 }
 
 /** Budget, order, contiguity, slots: all that can be said of one plan. */
@@ -64,26 +66,44 @@ function checkCounts(plan: StepPlan, limits: SchedulerLimits): void {
 
 /**
  * Compares who runs now with who ran before: decodes are never left out, preemption takes the
- * newest, first admissions are in order of arrival, nobody is preempted three times.
+ * newest of the worst priority, within a tenant and a priority first admissions are in order of
+ * arrival, nobody is preempted three times.
  */
 export function checkTransitions(plan: StepPlan, live: ReadonlyMap<number, Shadow>): void {
   const planned = new Set(plan.rows.map(({ sequence }) => sequence))
-  let newestUnprotected = -1
-  let oldestWaiting = Number.POSITIVE_INFINITY
-  let oldestPreempted = Number.POSITIVE_INFINITY
-  for (const [id, { sequence, isRunning, numPreemptions }] of live) {
-    if (sequence.status === 'waiting') oldestWaiting = Math.min(oldestWaiting, id)
-    else if (sequence.numPreemptions < 2) newestUnprotected = Math.max(newestUnprotected, id)
+  const oldestWaiting = new Map<string, number>()
+  const unprotected: Shadow[] = []
+  const preempted: Shadow[] = []
+  const lineOf = ({ tenant, priority }: Sequence) => `${tenant}:${priority}`
+  for (const [id, shadow] of live) {
+    const { sequence, isRunning, numPreemptions } = shadow
     const isDecode = sequence.numUnplannedTokens === 1 && !sequence.isLastTokenPending
-    if (sequence.status === 'running' && isDecode) {
-      if (!planned.has(sequence)) fail(`decode ${id} was left out`)
+    if (sequence.status === 'running' && isDecode && !planned.has(sequence)) {
+      fail(`decode ${id} was left out`)
     }
+    if (sequence.status === 'waiting' && sequence.numPreemptions === 0) {
+      const line = lineOf(sequence)
+      oldestWaiting.set(line, Math.min(id, oldestWaiting.get(line) ?? id))
+    }
+    const isUnprotected = sequence.status === 'running' && sequence.numPreemptions < 2
+    if (isUnprotected) unprotected.push(shadow)
     if (sequence.numPreemptions === numPreemptions) continue
     if (sequence.numPreemptions !== numPreemptions + 1) fail(`sequence ${id} was preempted twice`)
     if (sequence.numPreemptions > 2) fail(`sequence ${id} was preempted a third time`)
     if (!isRunning) fail(`sequence ${id} was preempted though it did not run`)
-    oldestPreempted = Math.min(oldestPreempted, id)
+    preempted.push(shadow)
   }
-  if (newestUnprotected > oldestPreempted) fail(`${oldestPreempted} was preempted, not the newest`)
-  if (newestUnprotected > oldestWaiting) fail(`sequence ${oldestWaiting} was overtaken`)
+  for (const { sequence } of unprotected) {
+    const waits = oldestWaiting.get(lineOf(sequence)) ?? Number.POSITIVE_INFINITY
+    if (sequence.numPreemptions === 0 && sequence.id > waits)
+      fail(`sequence ${waits} was overtaken`)
+  }
+  for (const victim of preempted) {
+    for (const other of unprotected) {
+      const worse = other.sequence.priority - victim.sequence.priority
+      if (worse > 0 || (worse === 0 && other.admission > victim.admission)) {
+        fail(`${victim.sequence.id} was preempted, not ${other.sequence.id}`)
+      }
+    }
+  }
 }

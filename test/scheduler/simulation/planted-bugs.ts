@@ -11,9 +11,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'blocks freed early: an abort does not wait for the step in flight',
     patches: [
       {
-        file: 'scheduler.js',
-        find: /return sequence\.lastStep > this\.#numCommits/,
-        replace: 'return sequence.lastStep > this.#numCommits + 1',
+        file: 'steps-in-flight.js',
+        find: /return sequence\.lastStep > this\.#numCommitted/,
+        replace: 'return sequence.lastStep > this.#numCommitted + 1',
       },
     ],
   },
@@ -63,10 +63,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'positions off by one after a prefix hit',
     patches: [
       {
-        file: 'scheduler.js',
-        find: /numPlannedTokens = numHits \* blockSize;/,
-        replace:
-          'numComputedTokens = sequence.numPlannedTokens = numHits > 0 ? numHits * blockSize + 1 : 0;',
+        file: 'admission.js',
+        find: /numComputedTokens = numHits \* blockSize;/,
+        replace: 'numComputedTokens = numHits > 0 ? numHits * blockSize + 1 : 0;',
       },
     ],
   },
@@ -74,7 +73,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'a fully cached prompt computes nothing',
     patches: [
       {
-        file: 'scheduler.js',
+        file: 'admission.js',
         find: /Math\.floor\(\(sequence\.numTokens - 1\) \/ blockSize\)/,
         replace: 'Math.floor(sequence.numTokens / blockSize)',
       },
@@ -116,9 +115,8 @@ export const plantedBugs: readonly PlantedBug[] = [
     patches: [
       {
         file: 'scheduler.js',
-        find: /this\.#leave\(sequence\);(?=\s+plan\.addOutcome)/,
-        replace:
-          "if (reason !== 'failed') this.#leave(sequence); else { sequence.status = 'finished'; this.#sequences.delete(sequence.id); }",
+        find: /this\.#seats\.leave\(sequence\);(?=\s+this\.#forget\(sequence\);\s+plan)/,
+        replace: "if (reason !== 'failed') $&",
       },
     ],
   },
@@ -126,22 +124,35 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'the oldest sequence is preempted instead of the newest',
     patches: [
       {
-        file: 'scheduler.js',
-        find: /let sequence = this\.#running\.last;\s+while \(sequence\?\.isProtected\)\s+sequence = sequence\.previous/,
-        replace:
-          'let sequence = this.#running.first; while (sequence?.isProtected) sequence = sequence.next',
+        file: 'seats.js',
+        find: /let s = this\.running\.last; s !== undefined; s = s\.previous/,
+        replace: 'let s = this.running.first; s !== undefined; s = s.next',
       },
     ],
   },
   {
-    name: 'preempted sequences go to the end of the line',
+    name: 'a twin takes the place of a block that a step in flight reads',
     patches: [
       {
         file: 'scheduler.js',
-        find: /this\.#waiting\.pushFront\(sequence\)/,
-        replace: 'this.#waiting.pushBack(sequence)',
+        find: /if \(this\.#steps\.has\(sequence\)\)\s+return;/,
+        replace: '',
       },
     ],
+  },
+  {
+    name: 'a choice copies the block before the last one',
+    patches: [
+      {
+        file: 'admission.js',
+        find: /fork\.blockTable\[numHits\]/,
+        replace: 'fork.blockTable[Math.max(0, numHits - 1)]',
+      },
+    ],
+  },
+  {
+    name: 'the source of a copy may go before the copy',
+    patches: [{ file: 'admission.js', find: /fork\.lastStep = plan\.stepNumber;/, replace: '' }],
   },
   {
     name: 'protection is forgotten: preempted again and again',

@@ -22,6 +22,7 @@ export interface SimulationCounts {
   numPrefixHitTokens: number
   numProtected: number
   numWastedRows: number
+  numBlockCopies: number
 }
 
 export interface SimulationResult {
@@ -69,6 +70,7 @@ class Simulation {
     numPrefixHitTokens: 0,
     numProtected: 0,
     numWastedRows: 0,
+    numBlockCopies: 0,
   }
   readonly #random: Random
   readonly #config: SimulationConfig
@@ -84,6 +86,7 @@ class Simulation {
   /** In flight, oldest first. */
   readonly #plans: StepPlan[] = []
   #nextId = 1
+  #numAdmissions = 0
   #logHash = 0
 
   constructor(modules: SchedulerModules, seed: number, checksIntegrity: boolean) {
@@ -192,18 +195,25 @@ class Simulation {
     for (let i = 0; i < numArrivals && this.#live.size < this.#config.maxLive; i++) {
       const request = this.#workload.nextRequest((n) => this.#scheduler.maxTokensFor(n))
       if (!this.#scheduler.canFit(request.promptTokenIds.length)) fail('a prompt does not fit')
-      const id = this.#nextId++
-      const sequence = this.#scheduler.add({ id, ...request })
-      this.#live.set(id, {
-        request,
-        solo: runAlone(request, this.#config.vocabSize),
-        sequence,
-        isRunning: false,
-        numPlannedTokens: 0,
-        samplerSlot: -1,
-        numPreemptions: 0,
-        numSeen: 0,
-      })
+      const numChoices = this.#random.pick(this.#config.numChoices)
+      const priority = this.#random.pick(this.#config.priorities)
+      const id = this.#nextId
+      this.#nextId += numChoices
+      const { choices } = this.#scheduler.add({ id, ...request, numChoices, priority })
+      for (const sequence of choices) {
+        const own = { ...request, seed: request.seed + sequence.choice }
+        this.#live.set(sequence.id, {
+          request: own,
+          solo: runAlone(own, this.#config.vocabSize),
+          sequence,
+          isRunning: false,
+          numPlannedTokens: 0,
+          samplerSlot: -1,
+          numPreemptions: 0,
+          admission: 0,
+          numSeen: 0,
+        })
+      }
     }
   }
 
@@ -266,6 +276,8 @@ class Simulation {
   }
 
   #rememberPlan(plan: StepPlan): void {
+    for (const { id } of plan.admitted) this.#live.get(id)!.admission = ++this.#numAdmissions
+    this.counts.numBlockCopies += plan.numBlockCopies
     for (const { sequence, start, numTokens } of plan.rows) {
       const life = this.#live.get(sequence.id)!
       if (!life.isRunning && life.numPreemptions === 0 && sequence.numPreemptions === 0) {

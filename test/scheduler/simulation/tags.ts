@@ -47,6 +47,11 @@ export class TagArray {
     return (mix(mix(this.#low[index]!, seed), this.#high[index]!) >>> 0) % vocabSize
   }
 
+  copy(from: number, to: number, length: number): void {
+    this.#low.copyWithin(to, from, from + length)
+    this.#high.copyWithin(to, from, from + length)
+  }
+
   /** What no chain of tokens gives. */
   poison(start: number, end: number): void {
     this.#low.fill(0x0bad0bad, start, end)

@@ -19,6 +19,9 @@ export interface SimulationConfig {
   readonly maxLive: number
   /** Share of requests that ask for up to 100 tokens. */
   readonly longAnswerRate: number
+  /** A request's number of choices, and its priority, are picked from these. */
+  readonly numChoices: readonly number[]
+  readonly priorities: readonly number[]
   /** Share of prompts that are kept below an eighth of the pool, so that many run at once. */
   readonly shortPromptRate: number
 }
@@ -50,6 +53,8 @@ export function drawConfig(random: Random): SimulationConfig {
     maxLive: random.logInteger(isTight ? 8 : 1, 40),
     shortPromptRate: isTight ? 0.9 : 0,
     longAnswerRate: random.pick(isTight ? [0.3, 0.9] : [0, 0.1, 0.8]),
+    numChoices: random.pick([[1], [1, 1, 1, 3], [1, 2, 8]]),
+    priorities: random.pick([[0], [0, 0, 5], [-8, -1, 0, 7]]),
   }
 }
 

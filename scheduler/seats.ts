@@ -1,0 +1,91 @@
+import { assert } from './assert.js'
+import type { BlockPool } from './block-pool.js'
+import { releaseTable } from './block-table.js'
+import { FreeList } from './free-list.js'
+import type { Sequence } from './sequence.js'
+import { SequenceQueue } from './sequence-queue.js'
+import type { StepsInFlight } from './steps-in-flight.js'
+
+/**
+ * The sequences that run. A seat is a sampler slot and the blocks that admission took; this is the
+ * one place where both are given back, whatever the reason.
+ */
+export class Seats {
+  /** In order of admission. */
+  readonly running = new SequenceQueue()
+  readonly samplerSlots: FreeList
+  readonly #pool: BlockPool
+  readonly #steps: StepsInFlight
+  readonly #maxRunning: number
+  readonly #numSlots: number
+
+  constructor(numSlots: number, maxRunning: number, pool: BlockPool, steps: StepsInFlight) {
+    this.#pool = pool
+    this.#steps = steps
+    this.#maxRunning = maxRunning
+    this.#numSlots = numSlots
+    this.samplerSlots = new FreeList(numSlots)
+    for (let slot = 0; slot < numSlots; slot++) this.samplerSlots.pushBack(slot)
+  }
+
+  /** Whether one more may run. */
+  get hasFree(): boolean {
+    return this.running.length < this.#maxRunning && this.samplerSlots.length > 0
+  }
+
+  /** Seats a sequence that has its blocks. */
+  take(sequence: Sequence): void {
+    this.running.pushBack(sequence)
+    sequence.account.numRunning++
+    sequence.status = 'running'
+    sequence.samplerSlot = this.samplerSlots.takeFront()
+  }
+
+  /** Ends a sequence. What it holds goes back now, or with the newest step that has it. */
+  leave(sequence: Sequence): void {
+    this.running.remove(sequence)
+    sequence.account.numRunning--
+    sequence.status = 'finished'
+    if (this.#steps.has(sequence)) this.#steps.leaving.pushBack(sequence)
+    else this.#giveBack(sequence)
+  }
+
+  /** Takes everything from those that have ended and are in no step in flight any more. */
+  giveBackLeft(): void {
+    for (let s = this.#steps.takeLeft(); s !== undefined; s = this.#steps.takeLeft()) {
+      this.#giveBack(s)
+    }
+  }
+
+  /**
+   * Takes everything from the newest of the sequences with the worst priority. What it had computed
+   * stays cached while there is room. undefined if all are protected. No step may be in flight.
+   */
+  preemptNewest(): Sequence | undefined {
+    let victim: Sequence | undefined
+    for (let s = this.running.last; s !== undefined; s = s.previous) {
+      if (!s.isProtected && (victim === undefined || s.priority > victim.priority)) victim = s
+    }
+    if (victim === undefined) return undefined
+    this.running.remove(victim)
+    victim.account.numRunning--
+    victim.status = 'waiting'
+    victim.numPreemptions++
+    this.#giveBack(victim)
+    return victim
+  }
+
+  /** Throws unless every slot is free or somebody's. O(1), so it runs after each step. */
+  checkAccounting(): void {
+    const numSeated = this.running.length + this.#steps.leaving.length
+    const numSlots = this.samplerSlots.length + numSeated
+    assert(numSlots === this.#numSlots, 'sampler slots do not add up', numSlots)
+  }
+
+  #giveBack(sequence: Sequence): void {
+    releaseTable(sequence, this.#pool)
+    sequence.numPendingTokens = 0
+    this.samplerSlots.pushFront(sequence.samplerSlot)
+    sequence.samplerSlot = -1
+  }
+}

@@ -1,0 +1,182 @@
+import { assert } from './assert.js'
+import { maxPriority, minPriority, type Sequence } from './sequence.js'
+import { SequenceQueue } from './sequence-queue.js'
+import type { Tenants } from './tenants.js'
+
+/** So many admissions in a row may pass over a priority that waits; the next one is its. */
+export const maxPasses = 16
+
+/** What waits with one priority. */
+interface Level {
+  /** Preempted sequences, the oldest first; they go before all others of the level. */
+  readonly preempted: SequenceQueue
+  /** New sequences by tenant, in order of arrival. The first tenant is the one whose turn it is. */
+  readonly tenants: Map<number, SequenceQueue>
+  /** Admissions of better priority since the level had one. */
+  numPasses: number
+}
+
+/**
+ * Who is next among the sequences that wait:
+ *
+ *   1. the best priority, unless a worse one was passed over maxPasses times: then that one
+ *   2. within it those that were preempted, the oldest first
+ *   3. then the tenants take turns, by tokens that were computed for them (deficit round robin)
+ *   4. within a tenant first come, first served
+ *
+ * The first in line stays the first until it leaves the line, unless a better priority comes. If it
+ * cannot be admitted nobody is: so nobody is overtaken for ever.
+ */
+export class WaitingLine {
+  readonly #levels: Level[] = []
+  readonly #tenants: Tenants
+  /** Tokens that a tenant's turn is worth. */
+  readonly quantum: number
+  /** Never admitted, nor any other choice of their request; in order of arrival. */
+  readonly #unstarted = new Set<Sequence>()
+  #length = 0
+  #numTokens = 0
+
+  constructor(tenants: Tenants, quantum: number) {
+    this.#tenants = tenants
+    this.quantum = quantum
+    for (let priority = minPriority; priority <= maxPriority; priority++) {
+      this.#levels.push({ preempted: new SequenceQueue(), tenants: new Map(), numPasses: 0 })
+    }
+  }
+
+  get length(): number {
+    return this.#length
+  }
+
+  /** Known tokens of all that wait. */
+  get numTokens(): number {
+    return this.#numTokens
+  }
+
+  /** Who is next; undefined if nobody waits. Asking changes whose turn it is, not the answer. */
+  get first(): Sequence | undefined {
+    const level = this.#chooseLevel()
+    if (level === undefined) return undefined
+    if (level.preempted.first !== undefined) return level.preempted.first
+    for (;;) {
+      const [[tenant, queue]] = level.tenants as unknown as [[number, SequenceQueue]]
+      const sequence = queue.first!
+      const { account } = sequence
+      if (account.deficit > 0 || level.tenants.size === 1) return sequence
+      // Its turn is over. The next one is worth as much, and comes after everybody else's.
+      account.deficit += this.quantum
+      level.tenants.delete(tenant)
+      level.tenants.set(tenant, queue)
+    }
+  }
+
+  /** Puts a new sequence behind those of its tenant. */
+  add(sequence: Sequence): void {
+    const { tenants } = this.#levelOf(sequence)
+    let queue = tenants.get(sequence.tenant)
+    if (queue === undefined) {
+      queue = new SequenceQueue()
+      tenants.set(sequence.tenant, queue)
+    }
+    queue.pushBack(sequence)
+    this.#unstarted.add(sequence)
+    this.#count(sequence, 1)
+  }
+
+  /** Puts a preempted sequence before those that were preempted earlier: it is older than they. */
+  putBack(sequence: Sequence): void {
+    this.#levelOf(sequence).preempted.pushFront(sequence)
+    this.#count(sequence, 1)
+  }
+
+  /** Takes a sequence out that was admitted, and counts whom it was preferred to. */
+  admit(sequence: Sequence): void {
+    const index = sequence.priority - minPriority
+    for (const [i, level] of this.#levels.entries()) {
+      if (i > index && !isEmpty(level)) level.numPasses++
+    }
+    this.#levels[index]!.numPasses = 0
+    // Once a choice has begun, its request is not given up for waiting too long.
+    for (const choice of sequence.choices) this.#unstarted.delete(choice)
+    this.remove(sequence)
+  }
+
+  /** Takes a sequence out, wherever it stands. */
+  remove(sequence: Sequence): void {
+    const level = this.#levelOf(sequence)
+    if (sequence.numPreemptions > 0) {
+      level.preempted.remove(sequence)
+    } else {
+      const queue = level.tenants.get(sequence.tenant)
+      assert(queue !== undefined, 'a sequence left a line it is not in', sequence.id)
+      queue.remove(sequence)
+      if (queue.length === 0) level.tenants.delete(sequence.tenant)
+    }
+    if (isEmpty(level)) level.numPasses = 0
+    this.#unstarted.delete(sequence)
+    this.#count(sequence, -1)
+  }
+
+  /** Who has waited longest of those whose request has not begun. */
+  get firstArrived(): Sequence | undefined {
+    for (const sequence of this.#unstarted) return sequence
+    return undefined
+  }
+
+  /** Everybody, in no order that means anything; for checks. */
+  *values(): Iterable<Sequence> {
+    for (const { preempted, tenants } of this.#levels) {
+      for (const queue of [preempted, ...tenants.values()]) {
+        for (let s = queue.first; s !== undefined; s = s.next) yield s
+      }
+    }
+  }
+
+  /** Throws unless everybody stands where it should and the counts are right. */
+  checkIntegrity(): void {
+    let numTokens = 0
+    let length = 0
+    let numUnstarted = 0
+    for (const sequence of this.values()) {
+      numTokens += sequence.numTokens
+      length++
+      if (this.#unstarted.has(sequence)) numUnstarted++
+    }
+    assert(length === this.#length, 'the waiting sequences are miscounted', length)
+    assert(numTokens === this.#numTokens, 'the waiting tokens are miscounted', numTokens)
+    assert(numUnstarted === this.#unstarted.size, 'somebody is awaited who does not wait')
+    for (const level of this.#levels) {
+      const isRight = level.numPasses === 0 || !isEmpty(level)
+      assert(isRight, 'nobody was passed over so many times', level.numPasses)
+      for (const [tenant, { first }] of level.tenants) {
+        assert(first !== undefined, 'a tenant has a turn and nobody waits', tenant)
+      }
+    }
+  }
+
+  #levelOf(sequence: Sequence): Level {
+    return this.#levels[sequence.priority - minPriority]!
+  }
+
+  #chooseLevel(): Level | undefined {
+    let best: Level | undefined
+    let patient: Level | undefined
+    for (const level of this.#levels) {
+      if (isEmpty(level)) continue
+      best ??= level
+      if (level.numPasses >= (patient?.numPasses ?? maxPasses)) patient = level
+    }
+    return patient ?? best
+  }
+
+  #count(sequence: Sequence, change: 1 | -1): void {
+    this.#length += change
+    this.#numTokens += change * sequence.numTokens
+    this.#tenants.countWaiting(sequence.account, change)
+  }
+}
+
+function isEmpty({ preempted, tenants }: Level): boolean {
+  return preempted.length === 0 && tenants.size === 0
+}
