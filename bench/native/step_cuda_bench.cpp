@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/native/bench_models.h"
 #include "bench/native/random_weights.h"
 #include "kernels/cuda_launch.cuh"
 #include "native/cuda.h"
@@ -42,47 +43,9 @@ struct Options {
   bool is_quick = false;
 };
 
-kvasir::ModelConfig config_of(const std::string& model) {
-  kvasir::ModelConfig config{};
-  if (model == "smollm2") {
-    config = {kvasir::Architecture::kLlama,
-              30,
-              576,
-              1536,
-              9,
-              3,
-              64,
-              49152,
-              8192,
-              1e-5f,
-              100000,
-              std::nullopt,
-              false,
-              false,
-              true};
-  } else {
-    config = {kvasir::Architecture::kQwen2,
-              28,
-              1536,
-              8960,
-              12,
-              2,
-              128,
-              151936,
-              131072,
-              1e-6f,
-              10000,
-              std::nullopt,
-              true,
-              false,
-              false};
-  }
-  return config;
-}
-
 kvasir::ModelSpec spec_of(const Options& options) {
   kvasir::ModelSpec spec{};
-  spec.config = config_of(options.model);
+  spec.config = bench::config_of(options.model);
   spec.limits = {36000, kBlockSize, kMaxTokens, kMaxSequences, kMaxBlocksPerSequence, 1024};
   spec.device = kvasir::Device::kCuda;
   spec.dtype = kernels::DType::kBF16;

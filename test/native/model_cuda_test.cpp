@@ -34,9 +34,15 @@ kvasir::ModelSpec on_cuda(kvasir::ModelSpec spec, DType dtype) {
   return spec;
 }
 
-std::unique_ptr<kvasir::Model> load(const kvasir::ModelSpec& spec) {
-  return kvasir::load_model(spec, [](std::uint64_t) {});
-}
+// A model and the one driver of its steps, which alternate between two batches for as long as the
+// model lives.
+struct Loaded {
+  explicit Loaded(const kvasir::ModelSpec& spec)
+      : model(kvasir::load_model(spec, [](std::uint64_t) {})), driver(*model) {}
+
+  std::unique_ptr<kvasir::Model> model;
+  StepDriver driver;
+};
 
 // How a run may differ without any id being allowed to.
 struct Manner {
@@ -46,9 +52,9 @@ struct Manner {
 };
 
 // What follows each prompt.
-std::vector<Ids> answers_of(kvasir::Model& model, const std::vector<Ids>& prompts,
-                            const Manner& manner, const testing::Sampling& sampling = {}) {
-  StepDriver driver(model);
+std::vector<Ids> answers_of(Loaded& loaded, const std::vector<Ids>& prompts, const Manner& manner,
+                            const testing::Sampling& sampling = {}) {
+  StepDriver& driver = loaded.driver;
   std::vector<Ids> answers;
   std::vector<Sequence> together;
   const auto run = [&](std::vector<Sequence>& sequences) {
@@ -100,8 +106,8 @@ const FixtureModel& find(const std::vector<FixtureModel>& models, const std::str
 
 void test_goldens(tap::Report& report, const std::vector<FixtureModel>& models) {
   for (const FixtureModel& fixture : models) {
-    const auto model = load(on_cuda(fixture.spec, DType::kF32));
-    same_answers(report, answers_of(*model, fixture.prompts, {}), fixture.answers,
+    Loaded model(on_cuda(fixture.spec, DType::kF32));
+    same_answers(report, answers_of(model, fixture.prompts, {}), fixture.answers,
                  fixture.name + " in float32 answers as the reference does");
   }
 }
@@ -115,8 +121,8 @@ void test_narrow_types(tap::Report& report, const std::vector<FixtureModel>& mod
       for (const auto numerics : {kvasir::Numerics::kReference, kvasir::Numerics::kFast}) {
         kvasir::ModelSpec spec = on_cuda(fixture.spec, dtype);
         spec.numerics = numerics;
-        const auto model = load(spec);
-        const std::vector<Ids> got = answers_of(*model, fixture.prompts, {});
+        Loaded model(spec);
+        const std::vector<Ids> got = answers_of(model, fixture.prompts, {});
         std::string lengths;
         std::size_t sum = 0;
         for (std::size_t i = 0; i < got.size(); ++i) {
@@ -136,37 +142,39 @@ void test_narrow_types(tap::Report& report, const std::vector<FixtureModel>& mod
 void test_invariance(tap::Report& report, const FixtureModel& fixture) {
   kvasir::ModelSpec spec = on_cuda(fixture.spec, DType::kBF16);
   spec.is_batch_invariant = true;
-  const auto model = load(spec);
-  const std::vector<Ids> want = answers_of(*model, fixture.prompts, {false, 512, false});
-  const auto check = [&](kvasir::Model& other, const Manner& manner, const char* what) {
+  Loaded model(spec);
+  const std::vector<Ids> want = answers_of(model, fixture.prompts, {false, 512, false});
+  const auto check = [&](Loaded& other, const Manner& manner, const char* what) {
     same_answers(report, answers_of(other, fixture.prompts, manner), want,
                  fixture.name + ", batch-invariant: " + what);
   };
-  check(*model, {true, 512, false}, "eight prompts together get what each gets alone");
-  check(*model, {true, 48, false}, "prompts in chunks of 48");
-  check(*model, {true, 7, false}, "prompts in chunks of 7");
-  check(*model, {false, 1, false}, "prompts token by token");
-  check(*model, {true, 5, true}, "chunks of 5 with two steps in flight");
+  check(model, {true, 512, false}, "eight prompts together get what each gets alone");
+  check(model, {true, 48, false}, "prompts in chunks of 48");
+  check(model, {true, 7, false}, "prompts in chunks of 7");
+  check(model, {false, 1, false}, "prompts token by token");
+  check(model, {true, 5, true}, "chunks of 5 with two steps in flight");
   spec.use_graphs = false;
-  check(*load(spec), {true, 512, false}, "without graphs");
+  Loaded without_graphs(spec);
+  check(without_graphs, {true, 512, false}, "without graphs");
 }
 
 void test_graphs_and_overlap(tap::Report& report, const FixtureModel& fixture) {
   kvasir::ModelSpec spec = on_cuda(fixture.spec, DType::kBF16);
-  const auto model = load(spec);
-  const std::vector<Ids> want = answers_of(*model, fixture.prompts, {});
-  same_answers(report, answers_of(*model, fixture.prompts, {}), want,
+  Loaded model(spec);
+  const std::vector<Ids> want = answers_of(model, fixture.prompts, {});
+  same_answers(report, answers_of(model, fixture.prompts, {}), want,
                fixture.name + ": the same batch gives the same ids again");
-  same_answers(report, answers_of(*model, fixture.prompts, {true, 512, true}), want,
+  same_answers(report, answers_of(model, fixture.prompts, {true, 512, true}), want,
                fixture.name + ": two steps in flight");
   spec.use_graphs = false;
-  same_answers(report, answers_of(*load(spec), fixture.prompts, {}), want,
+  Loaded without_graphs(spec);
+  same_answers(report, answers_of(without_graphs, fixture.prompts, {}), want,
                fixture.name + ": without graphs");
 }
 
 // Steps of decodes are filled up to the next size; float32 gives every row the same bits alone.
 void test_filling_up(tap::Report& report, const FixtureModel& fixture) {
-  const auto model = load(on_cuda(fixture.spec, DType::kF32));
+  Loaded model(on_cuda(fixture.spec, DType::kF32));
   for (const std::size_t num_sequences : {2u, 3u, 5u, 9u, 17u, 20u}) {
     std::vector<Ids> prompts;
     std::vector<Ids> want;
@@ -174,7 +182,7 @@ void test_filling_up(tap::Report& report, const FixtureModel& fixture) {
       prompts.push_back(fixture.prompts[i % 3]);
       want.push_back(fixture.answers[i % 3]);
     }
-    same_answers(report, answers_of(*model, prompts, {}), want,
+    same_answers(report, answers_of(model, prompts, {}), want,
                  std::to_string(num_sequences) + " sequences, filled up");
   }
 }
@@ -182,8 +190,8 @@ void test_filling_up(tap::Report& report, const FixtureModel& fixture) {
 // A sequence whose first blocks another one has computed, and one that goes on from a copy of a
 // block that is half full.
 void test_shared_blocks(tap::Report& report, const FixtureModel& fixture) {
-  const auto model = load(on_cuda(fixture.spec, DType::kF32));
-  StepDriver driver(*model);
+  Loaded model(on_cuda(fixture.spec, DType::kF32));
+  StepDriver& driver = model.driver;
   const Ids& prompt = fixture.prompts[6];  // 39 tokens: two blocks are full, a third has 7
   const int max_len = static_cast<int>(prompt.size()) + kNumNewTokens;
   std::vector<Sequence> first = {driver.add(prompt, max_len)};
@@ -209,12 +217,12 @@ void test_shared_blocks(tap::Report& report, const FixtureModel& fixture) {
 void test_against_cpu(tap::Report& report, const kvasir::ModelSpec& plain,
                       const std::vector<Ids>& prompts, const std::string& name) {
   kvasir::ModelSpec spec = on_cuda(plain, DType::kF32);
-  const auto cuda = load(spec);
+  Loaded cuda(spec);
   spec.device = kvasir::Device::kCpu;
-  const auto cpu = load(spec);
+  Loaded cpu(spec);
   const auto compare = [&](const testing::Sampling& sampling, const char* what) {
-    same_answers(report, answers_of(*cuda, prompts, {}, sampling),
-                 answers_of(*cpu, prompts, {}, sampling), name + " on CPU and GPU: " + what);
+    same_answers(report, answers_of(cuda, prompts, {}, sampling),
+                 answers_of(cpu, prompts, {}, sampling), name + " on CPU and GPU: " + what);
   };
   compare({}, "greedy");
   testing::Sampling penalties;
@@ -252,21 +260,22 @@ void test_odd_sizes(tap::Report& report) {
 void test_refusals(tap::Report& report, const FixtureModel& fixture) {
   kvasir::ModelSpec spec = on_cuda(fixture.spec, DType::kBF16);
   const kvasir::MemoryUse needs = kvasir::cuda_memory_needs(spec);
-  const kvasir::MemoryUse taken = load(spec)->memory();
+  const kvasir::MemoryUse taken = Loaded(spec).model->memory();
   report.ok(needs.weights == taken.weights && needs.workspace == taken.workspace &&
                 needs.sampler == taken.sampler && needs.kv_cache == 0 && taken.kv_cache > 0,
             "what is planned is what is taken");
   spec.limits.num_blocks = 1 << 26;
-  report.throws([&] { load(spec); }, {"GB free of", "are needed", "--gpu-memory-fraction"},
+  report.throws([&] { Loaded refused(spec); },
+                {"GB free of", "are needed", "--gpu-memory-fraction"},
                 "a cache larger than the GPU is refused with the numbers");
   spec = on_cuda(fixture.spec, DType::kBF16);
-  const auto model = load(spec);
+  Loaded model(spec);
   report.throws(
       [&] {
-        model->start_step({0, 0, 0});
+        model.model->start_step({0, 0, 0});
       },
       {"numSequences is 0"}, "an empty step is refused");
-  report.ok(answers_of(*model, {fixture.prompts[0]}, {}).size() == 1, "and the next one runs");
+  report.ok(answers_of(model, {fixture.prompts[0]}, {}).size() == 1, "and the next one runs");
 }
 
 void test_decode_sizes(tap::Report& report) {
@@ -294,6 +303,7 @@ void test_all(tap::Report& report) {
 }  // namespace
 
 int main() {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const kvasir::CudaStatus status = kvasir::cuda_status();
   if (!status.fault.empty()) {
     std::printf("TAP version 14\n1..0 # skip %s\n", status.fault.c_str());
