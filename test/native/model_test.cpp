@@ -127,6 +127,47 @@ std::vector<int> run(const kvasir::ModelSpec& spec, int num_sequences) {
   return picked;
 }
 
+// The same with two steps in flight: a step is finished on a thread of its own while the next one
+// starts, whose tokens refer to rows of the one before.
+std::vector<int> run_overlapped(const kvasir::ModelSpec& spec, int num_sequences) {
+  const auto model = kvasir::load_model(spec, [](std::uint64_t) {});
+  std::vector<int> picked;
+  std::thread finisher;
+  for (int step = 0; step < 21; ++step) {
+    const int num_computed = step == 0 ? 0 : 7 + step;
+    kvasir::StepBatch& batch = model->step_batches()->batch(step % 2);
+    const kvasir::StepSize size = pack(batch, num_sequences, num_computed, 8 + step);
+    for (int s = 0; step > 0 && s < num_sequences; ++s) batch.token_ids[s] = -1 - s;
+    model->start_step(size);
+    if (finisher.joinable()) finisher.join();
+    finisher = std::thread([&] {
+      model->finish_step();
+      picked.push_back(batch.sampled_token_ids[0]);
+    });
+  }
+  finisher.join();
+  return picked;
+}
+
+// The tokens that a model generates from a prompt of 8, each step reading what the last one picked.
+std::vector<int> run_in_turn(const kvasir::ModelSpec& spec) {
+  const auto model = kvasir::load_model(spec, [](std::uint64_t) {});
+  std::vector<int> picked;
+  for (int step = 0; step < 21; ++step) {
+    kvasir::StepBatch& batch = model->step_batches()->batch(step % 2);
+    const kvasir::StepSize size = pack(batch, 1, step == 0 ? 0 : 7 + step, 8 + step);
+    if (step > 0) batch.token_ids[0] = picked.back();
+    model->start_step(size);
+    model->finish_step();
+    picked.push_back(batch.sampled_token_ids[0]);
+  }
+  return picked;
+}
+
+void test_overlap(tap::Report& report, const kvasir::ModelSpec& spec) {
+  report.ok(run_overlapped(spec, 3) == run_in_turn(spec), "two steps in flight give the same ids");
+}
+
 void test_batch_is_solo(tap::Report& report, const kvasir::ModelSpec& spec) {
   const std::vector<int> solo = run(spec, 1);
   bool is_valid = true;
@@ -191,6 +232,7 @@ int main() {
   tap::Report report;
   const TinyModelFile file;
   test_batch_is_solo(report, file.spec());
+  test_overlap(report, file.spec());
   test_scribbling(report, file.spec());
   test_sampler_slots(report);
   return report.finish();
