@@ -21,18 +21,22 @@
 
 #ifdef __cplusplus
 extern "C" {
+/* Callers may pass any int: C++ must not conclude otherwise. */
+#define LLAISYS_INT : int
+#else
+#define LLAISYS_INT
 #endif
 
-typedef enum { LLAISYS_DEVICE_CPU = 0, LLAISYS_DEVICE_NVIDIA = 1 } llaisysDeviceType_t;
+typedef enum LLAISYS_INT { LLAISYS_DEVICE_CPU = 0, LLAISYS_DEVICE_NVIDIA = 1 } llaisysDeviceType_t;
 
-typedef enum {
+typedef enum LLAISYS_INT {
   LLAISYS_MEMCPY_H2H = 0,
   LLAISYS_MEMCPY_H2D = 1,
   LLAISYS_MEMCPY_D2H = 2,
   LLAISYS_MEMCPY_D2D = 3
 } llaisysMemcpyKind_t;
 
-typedef enum {
+typedef enum LLAISYS_INT {
   LLAISYS_DTYPE_INVALID = 0,
   LLAISYS_DTYPE_BYTE = 1,
   LLAISYS_DTYPE_BOOL = 2,
