@@ -91,7 +91,6 @@ export class Scheduler {
     })
   }
 
-  /** The step that was committed last. */
   get lastStep(): LastStepStats {
     return this.#steps.last
   }
@@ -129,6 +128,9 @@ export class Scheduler {
   add(spec: SequenceSpec, nowMs = 0): Sequence {
     const { numChoices = 1, promptTokenIds } = spec
     checkSpec(spec, this.maxTokensFor(promptTokenIds.length))
+    for (let id = spec.id; id < spec.id + numChoices; id++) {
+      assert(!this.#sequences.has(id), 'a sequence with this id lives already', id)
+    }
     const canQueue = this.canQueue(promptTokenIds.length, numChoices)
     assert(canQueue, 'a request was added that the line has no room for', spec.id)
     const account = this.#tenants.open(spec.tenant)
@@ -136,8 +138,6 @@ export class Scheduler {
       return new Sequence(spec, this.limits.blockSize, account, choice, nowMs)
     })
     for (const sequence of choices) {
-      const { id } = sequence
-      assert(!this.#sequences.has(id), 'a sequence with this id lives already', id)
       sequence.choices = choices
       this.#sequences.set(sequence.id, sequence)
       this.#waiting.add(sequence)
@@ -269,7 +269,7 @@ export class Scheduler {
     }
     // Each decode asks for one block at most, so the count is only taken when the pool is tight.
     if (this.#pool.numAvailableBlocks >= running.length) return true
-    while (this.#countBlocksForDecodes() > this.#pool.numAvailableBlocks) {
+    while (this.#seats.countBlocksForDecodes() > this.#pool.numAvailableBlocks) {
       if (this.#steps.length > 0) return false
       // Protected sequences ask for no blocks, so whoever asks can itself be preempted.
       assert(this.#preempt(), 'no running sequence may be preempted')
@@ -285,20 +285,12 @@ export class Scheduler {
     return true
   }
 
-  #countBlocksForDecodes(): number {
-    let numBlocks = 0
-    for (let s = this.#seats.running.first; s !== undefined; s = s.next) {
-      if (isDecode(s) && needsBlock(s, this.limits.blockSize)) numBlocks++
-    }
-    return numBlocks
-  }
-
   /** Plans every decode, and lists the prompts that go on: the best priority, then the oldest. */
   #scheduleDecodes(plan: StepPlan): void {
     const prefills = this.#prefills
     prefills.length = 0
     for (let s = this.#seats.running.first; s !== undefined; s = s.next) {
-      if (isDecode(s)) {
+      if (s.isDecode) {
         if (needsBlock(s, this.limits.blockSize)) growTable(s, this.#pool)
         this.#plan(plan, s, 1)
       } else if (s.numUnplannedTokens > 1) {
@@ -319,8 +311,7 @@ export class Scheduler {
     const numDecodes = plan.numTokens
     const chunk = this.#buggify('small_chunk') ? 1 : this.#budget.chunkTokens(numDecodes)
     const maxTokens = Math.min(this.limits.maxTokensPerStep, numDecodes + chunk)
-    const isStuck = plan.numTokens > 0 && this.#buggify('no_admission')
-    let admits = mayAdmit && !isStuck
+    let admits = mayAdmit && !(numDecodes > 0 && this.#buggify('no_admission'))
     for (let i = 0; i < this.#prefills.length; i++) {
       const sequence = this.#prefills[i]!
       admits &&= this.#admitWaiting(plan, maxTokens, i)
@@ -406,9 +397,4 @@ export class Scheduler {
     this.#sequences.delete(sequence.id)
     this.#tenants.closeIfIdle(sequence.account)
   }
-}
-
-/** Whether the next step computes one token of it, and not because of a limit. */
-function isDecode(sequence: Sequence): boolean {
-  return sequence.numUnplannedTokens === 1 && !sequence.isLastTokenPending
 }

@@ -1,6 +1,6 @@
 import { assert } from './assert.js'
 import type { BlockPool } from './block-pool.js'
-import { releaseTable } from './block-table.js'
+import { needsBlock, releaseTable } from './block-table.js'
 import { FreeList } from './free-list.js'
 import type { Sequence } from './sequence.js'
 import { SequenceQueue } from './sequence-queue.js'
@@ -73,6 +73,15 @@ export class Seats {
     victim.numPreemptions++
     this.#giveBack(victim)
     return victim
+  }
+
+  /** Blocks that the decodes of the next step ask for. */
+  countBlocksForDecodes(): number {
+    let numBlocks = 0
+    for (let s = this.running.first; s !== undefined; s = s.next) {
+      if (s.isDecode && needsBlock(s, this.#pool.blockSize)) numBlocks++
+    }
+    return numBlocks
   }
 
   /** Throws unless every slot is free or somebody's. O(1), so it runs after each step. */

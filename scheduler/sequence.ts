@@ -138,6 +138,11 @@ export class Sequence {
     return this.numTokens + this.numPendingTokens - this.numPlannedTokens
   }
 
+  /** Whether the next step may compute one token of it, the newest. */
+  get isDecode(): boolean {
+    return this.numUnplannedTokens === 1 && !this.isLastTokenPending
+  }
+
   /** Whether the step in flight samples the last token that maxTokens allows. */
   get isLastTokenPending(): boolean {
     return this.numOutputTokens + this.numPendingTokens === this.maxTokens

@@ -52,7 +52,9 @@ export class StepBudget {
     const decodes = numDecodes / decodesPerUnit
     const tokens = numPromptTokens / tokensPerUnit
     const error = durationMs - this.#predict(numDecodes, numPromptTokens)
-    const gain = (learningRate * error) / (1 + decodes * decodes + tokens * tokens)
+    // The first chunk is believed whole: nothing is known yet that it could be weighed against.
+    const isFirst = numPromptTokens > 0 && this.#msPerTokenUnit === 0
+    const gain = ((isFirst ? 1 : learningRate) * error) / (1 + decodes * decodes + tokens * tokens)
     this.#baseMs = Math.max(0, this.#baseMs + gain)
     this.#msPerDecodeUnit = Math.max(0, this.#msPerDecodeUnit + gain * decodes)
     this.#msPerTokenUnit = Math.max(0, this.#msPerTokenUnit + gain * tokens)

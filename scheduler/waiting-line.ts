@@ -60,7 +60,8 @@ export class WaitingLine {
     if (level === undefined) return undefined
     if (level.preempted.first !== undefined) return level.preempted.first
     for (;;) {
-      const [[tenant, queue]] = level.tenants as unknown as [[number, SequenceQueue]]
+      // A map keeps the order in which its keys were set, so the first one is whose turn it is.
+      const [tenant, queue] = level.tenants.entries().next().value!
       const sequence = queue.first!
       const { account } = sequence
       if (account.deficit > 0 || level.tenants.size === 1) return sequence
@@ -92,11 +93,11 @@ export class WaitingLine {
 
   /** Takes a sequence out that was admitted, and counts whom it was preferred to. */
   admit(sequence: Sequence): void {
-    const index = sequence.priority - minPriority
-    for (const [i, level] of this.#levels.entries()) {
-      if (i > index && !isEmpty(level)) level.numPasses++
+    for (let p = sequence.priority + 1; p <= maxPriority; p++) {
+      const worse = this.#levels[p - minPriority]!
+      if (!isEmpty(worse)) worse.numPasses++
     }
-    this.#levels[index]!.numPasses = 0
+    this.#levelOf(sequence).numPasses = 0
     // Once a choice has begun, its request is not given up for waiting too long.
     for (const choice of sequence.choices) this.#unstarted.delete(choice)
     this.remove(sequence)

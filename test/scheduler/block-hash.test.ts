@@ -18,8 +18,21 @@ t.test('a block is found under its own key alone', async (t) => {
   t.ok(index.matches(5, 3, 7, tokens, 4))
   t.equal(index.parentOf(5), 3)
   t.equal(index.numChildren(3), 1)
+  t.equal(index.rootOf(5), rootParent)
+  t.equal(index.tenantOf(5), 7)
   t.equal(index.numPublished, 2)
   t.ok(index.has(3) && !index.has(0))
+})
+
+t.test('chains under different roots have nothing in common', async (t) => {
+  const index = new BlockHash(8, 4, 99)
+  index.insert(0, rootParent, 0, tokens, 0)
+  index.insert(1, rootParent - 1, 0, tokens, 0)
+  index.insert(2, 1, 0, tokens, 4)
+  t.equal(index.find(rootParent, 0, tokens, 0), 0)
+  t.equal(index.find(rootParent - 1, 0, tokens, 0), 1)
+  t.equal(index.rootOf(2), rootParent - 1)
+  index.checkIntegrity()
 })
 
 t.test('a removed block is not found, its neighbours in the bucket are', async (t) => {
@@ -50,6 +63,8 @@ t.test('what must not happen throws', async (t) => {
   t.throws(() => index.remove(0), /before the blocks that continue it: 0/)
   t.throws(() => index.remove(2), /that is not published: 2/)
   t.throws(() => index.parentOf(2), /that is not published: 2/)
+  t.throws(() => index.rootOf(2), /that is not published: 2/)
+  t.throws(() => index.tenantOf(2), /that is not published: 2/)
   index.remove(1)
   index.remove(0)
   t.equal(index.numPublished, 0)

@@ -139,6 +139,43 @@ t.test('checkIntegrity sees a child that would outlive its parent', async (t) =>
   t.throws(() => pool.take() + pool.take(), /before the blocks that continue it: 0/)
 })
 
+t.test('a tenant above its share of the cache is evicted first', async (t) => {
+  const pool = new BlockPool(4, 2, 0, 1)
+  const ids = [0, 1, 1].map((tenant, i) => {
+    const id = pool.take()
+    pool.publish(id, rootParent, tenant, tokens, 2 * i)
+    return id
+  })
+  for (const id of ids) pool.release(id)
+  t.equal(pool.numCachedBlocksOf(1), 2)
+  t.notOk(ids.includes(pool.take()))
+  t.equal(pool.take(), ids[1])
+  t.equal(pool.take(), ids[0], 'then the oldest')
+})
+
+t.test('after a reset nothing is found, and what is in use is not kept', async (t) => {
+  const { pool, chain } = poolWithCachedChain(6)
+  const [root, middle, deepest] = chain as [number, number, number]
+  pool.share(root)
+  pool.share(middle)
+  t.equal(pool.reset(), 1)
+  t.ok(pool.isFree(deepest))
+  t.ok(pool.isPublishedAs(middle, root, 0, tokens, 2), 'its holder may build on it')
+  t.equal(pool.matchPrefix(0, tokens, 3, new Int32Array(3)), 0)
+
+  const late = pool.take()
+  t.equal(pool.publish(late, middle, 0, tokens, 4), late)
+  const fresh = pool.take()
+  t.equal(pool.publish(fresh, pool.root, 0, tokens, 0), fresh, 'no twin of the old one')
+  t.equal(pool.matchPrefix(0, tokens, 3, new Int32Array(3)), 1)
+  pool.release(late)
+  pool.discard(middle)
+  pool.release(root)
+  pool.release(fresh)
+  t.match(pool, { numFreeBlocks: 5, numCachedBlocks: 1 })
+  pool.checkIntegrity(new Int32Array(6))
+})
+
 t.test('behaves like a slow model under any commands', async (t) => {
   fc.assert(
     fc.property(fc.commands(poolCommands, { size: 'large', maxCommands: 100 }), (commands) => {

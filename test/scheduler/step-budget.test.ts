@@ -1,0 +1,90 @@
+import t from 'tap'
+import { minChunkTokens, StepBudget } from '../../scheduler/step-budget.js'
+import { Random } from './simulation/random.js'
+
+/** Milliseconds of a step: what a device might take. */
+interface Device {
+  readonly base: number
+  readonly perDecode: number
+  readonly perToken: number
+  /** Per token and token before it: attention over a long prompt. */
+  readonly perPair: number
+}
+
+/**
+ * Prompts of 50 steps, then 50 steps without, while the number of decodes jumps about. Durations
+ * come `lag` steps late, as with two steps in flight, and vary by 3 %.
+ */
+function drive(device: Device, maxStepMs: number, lag: number) {
+  const budget = new StepBudget(maxStepMs)
+  const random = new Random(3)
+  const late: [number, number, number][] = []
+  const counts = { numSteps: 0, numOver: 0, worstMs: 0, sumMs: 0 }
+  for (let i = 0; i < 4000; i++) {
+    const numDecodes = [1, 8, 64, 200, 4, 256, 32, 2, 128, 16][Math.floor(i / 400)]!
+    const step = i % 100
+    const numTokens = step < 50 ? 0 : Math.min(budget.chunkTokens(numDecodes), 8192 - numDecodes)
+    const numBefore = (step - 50) * numTokens
+    const { base, perDecode, perToken, perPair } = device
+    const exactMs =
+      base + perDecode * numDecodes + perToken * numTokens + perPair * numTokens * numBefore
+    const ms = exactMs * (0.97 + 0.06 * random.fraction())
+    late.push([numDecodes, numTokens, ms])
+    if (late.length > lag) budget.observe(...late.shift()!)
+    if (numTokens === 0) continue
+    counts.numSteps++
+    if (ms > maxStepMs) counts.numOver++
+    counts.worstMs = Math.max(counts.worstMs, ms)
+    counts.sumMs += ms
+  }
+  return counts
+}
+
+t.test('the time is kept, and used, on fast and slow devices', async (t) => {
+  const cases: [string, Device, number, number][] = [
+    ['a GPU', { base: 1.2, perDecode: 0.01, perToken: 0.01, perPair: 0 }, 8, 1],
+    ['long prompts', { base: 1.2, perDecode: 0.01, perToken: 0.01, perPair: 1e-6 }, 8, 1],
+    ['a CPU', { base: 5, perDecode: 0.05, perToken: 0.5, perPair: 0 }, 60, 0],
+  ]
+  for (const [name, device, maxStepMs, lag] of cases) {
+    const { numSteps, numOver, worstMs, sumMs } = drive(device, maxStepMs, lag)
+    const text = `${name}: ${numOver} of ${numSteps} above, worst ${worstMs.toFixed(1)} ms`
+    t.ok(numOver <= 0.02 * numSteps && worstMs < 1.25 * maxStepMs, text)
+    const share = sumMs / numSteps / maxStepMs
+    t.ok(share > 0.85, `${name}: ${(100 * share).toFixed(0)} % of the time is used`)
+  }
+})
+
+t.test('a prompt gets on even where decodes alone take longer than was promised', async (t) => {
+  const budget = new StepBudget(2)
+  for (let i = 0; i < 50; i++) budget.observe(16, minChunkTokens, 9)
+  t.equal(budget.chunkTokens(16), minChunkTokens)
+})
+
+t.test('without a promise, or nobody to promise it to, there is no bound', async (t) => {
+  t.equal(new StepBudget(Number.POSITIVE_INFINITY).chunkTokens(7), Number.POSITIVE_INFINITY)
+  t.equal(new StepBudget(5).chunkTokens(0), Number.POSITIVE_INFINITY)
+})
+
+t.test('the first chunk is small, and a chunk at most doubles', async (t) => {
+  const budget = new StepBudget(1000)
+  const first = budget.chunkTokens(1)
+  t.equal(first, 4 * minChunkTokens)
+  budget.observe(1, first, 1)
+  t.equal(budget.chunkTokens(1), 2 * first)
+  budget.observe(1, 3, 1)
+  t.equal(budget.chunkTokens(1), 2 * first, 'a short prompt teaches little')
+})
+
+t.test('a step that took too long is answered at once', async (t) => {
+  const budget = new StepBudget(10)
+  for (let i = 0; i < 10; i++) budget.observe(1, budget.chunkTokens(1), 2)
+  const before = budget.chunkTokens(1)
+  budget.observe(1, before, 40)
+  t.ok(budget.chunkTokens(1) <= before / 4)
+  const after = budget.chunkTokens(1)
+  budget.observe(0, 5000, 400)
+  t.equal(budget.chunkTokens(1) <= after, true, 'a step without decodes had no promise to break')
+  budget.observe(1, 0, 400)
+  t.ok(budget.chunkTokens(1) >= minChunkTokens)
+})
