@@ -33,9 +33,13 @@ namespace {
 
 using namespace cuda_sample_detail;
 
+// All blocks of a launch fit on the device at once if there are no more rows than this times its
+// multiprocessors.
+constexpr int kBlocksPerMultiprocessor = 4;
+
 // ---- scan: edits ----
 
-__device__ bool has_edits(const RowPlan& plan) {
+__device__ __forceinline__ bool has_edits(const RowPlan& plan) {
   return plan.has_penalties || plan.mask_row >= 0 || plan.bias_begin < plan.bias_end;
 }
 
@@ -44,8 +48,7 @@ struct Penalties {
   float frequency;
   float presence;
 
-  __device__ float applied(float logit, unsigned count, bool is_in_prompt) const {
-    if (count == 0 && !is_in_prompt) return logit;
+  __device__ float applied(float logit, unsigned count) const {
     logit = logit > 0 ? __fdiv_rn(logit, repetition) : __fmul_rn(logit, repetition);
     if (count == 0) return logit;
     const float minus_frequency = __fsub_rn(logit, __fmul_rn(frequency, static_cast<float>(count)));
@@ -53,40 +56,65 @@ struct Penalties {
   }
 };
 
-// Penalties and the mask of one quad.
-__device__ float4 edited_quad(const CudaSample& op, const RowPlan& plan, float4 quad, int token) {
-  const std::int64_t words_per_row = (op.vocab_size + 31) / 32;
-  float values[4] = {quad.x, quad.y, quad.z, quad.w};
-  if (plan.has_penalties) {
-    const std::int64_t slot = op.sampler_slots[plan.sequence];
-    const Penalties penalties = {op.repetition_penalties[plan.sequence],
-                                 op.frequency_penalties[plan.sequence],
-                                 op.presence_penalties[plan.sequence]};
-    const std::uint16_t* counts = op.output_counts + slot * op.vocab_size;
-    const std::uint32_t in_prompt = op.prompt_bits[slot * words_per_row + token / 32] >> token % 32;
-    for (int i = 0; i < 4; ++i) {
-      if (token + i >= op.vocab_size) break;
-      values[i] = penalties.applied(values[i], counts[token + i], (in_prompt >> i & 1u) != 0);
-    }
+// Counts of four tokens.
+__device__ ushort4 load_counts(const std::uint16_t* counts, int token, int vocab_size) {
+  if (token + 4 <= vocab_size && reinterpret_cast<std::uintptr_t>(counts + token) % 8 == 0) {
+    return *reinterpret_cast<const ushort4*>(counts + token);
   }
-  if (plan.mask_row >= 0) {
-    const std::uint32_t allowed =
-        op.token_masks[plan.mask_row * words_per_row + token / 32] >> token % 32;
-    for (int i = 0; i < 4; ++i) {
-      // Adding keeps a NaN visible.
-      if ((allowed >> i & 1u) == 0) values[i] += -INFINITY;
-    }
-  }
-  return make_float4(values[0], values[1], values[2], values[3]);
+  const auto at = [&](int i) { return i < vocab_size ? counts[i] : std::uint16_t{0}; };
+  return make_ushort4(at(token), at(token + 1), at(token + 2), at(token + 3));
 }
 
-// Sparse adjustments of the tokens in this block's tiles. The thread of a token's first adjustment
-// applies all of that token's, in order. Returns true if an id is outside the row.
+__device__ void apply_penalties(const CudaSample& op, const RowPlan& plan, const LogitView& view,
+                                int tile) {
+  const std::int64_t slot = op.sampler_slots[plan.sequence];
+  const Penalties penalties = {op.repetition_penalties[plan.sequence],
+                               op.frequency_penalties[plan.sequence],
+                               op.presence_penalties[plan.sequence]};
+  const std::uint16_t* const counts = op.output_counts + slot * op.vocab_size;
+  const std::uint32_t* const bits = op.prompt_bits + slot * divide_up(op.vocab_size, 32);
+#pragma unroll
+  for (int j = 0; j < kQuadsPerThread; ++j) {
+    const int token = first_token_of(tile, j);
+    if (token >= op.vocab_size) break;
+    const ushort4 count = load_counts(counts, token, op.vocab_size);
+    const std::uint32_t in_prompt = bits[token / 32] >> token % 32;
+    const auto apply = [&](int i, unsigned times) {
+      if (times == 0 && (in_prompt >> i & 1u) == 0) return;
+      if (token + i >= op.vocab_size) return;  // the bits' last word may hold anything there
+      view.logits[token + i] = penalties.applied(view.logits[token + i], times);
+    };
+    apply(0, count.x);
+    apply(1, count.y);
+    apply(2, count.z);
+    apply(3, count.w);
+  }
+}
+
+__device__ void apply_mask(const CudaSample& op, const RowPlan& plan, const LogitView& view,
+                           int tile) {
+  const std::uint32_t* const mask =
+      op.token_masks + plan.mask_row * static_cast<std::int64_t>(divide_up(op.vocab_size, 32));
+#pragma unroll
+  for (int j = 0; j < kQuadsPerThread; ++j) {
+    const int token = first_token_of(tile, j);
+    if (token >= op.vocab_size) break;
+    const std::uint32_t allowed = mask[token / 32] >> token % 32;
+    float4 quad = view.load(token);
+    // Adding keeps a NaN visible.
+    if ((allowed & 1u) == 0) quad.x += -INFINITY;
+    if ((allowed & 2u) == 0) quad.y += -INFINITY;
+    if ((allowed & 4u) == 0) quad.z += -INFINITY;
+    if ((allowed & 8u) == 0) quad.w += -INFINITY;
+    if ((~allowed & 15u) != 0) view.store(token, quad);
+  }
+}
+
+// The sparse adjustments of the tokens in this block's tiles. The thread of a token's first
+// adjustment applies all of that token's, in order. Returns true if any id is outside the row.
 __device__ bool apply_adjustments(const CudaSample& op, const RowPlan& plan,
                                   const LogitView& view) {
-  const int group = static_cast<int>(blockIdx.x);
-  const int num_groups = static_cast<int>(gridDim.x);
-  const auto is_new = [&](int i) {
+  const auto is_first = [&](int i) {
     for (int j = plan.bias_begin; j < i; ++j) {
       if (op.bias_token_ids[j] == op.bias_token_ids[i]) return false;
     }
@@ -100,7 +128,8 @@ __device__ bool apply_adjustments(const CudaSample& op, const RowPlan& plan,
       is_bad = true;
       continue;
     }
-    if (token / kTokensPerTile % num_groups != group || !is_new(i)) continue;
+    const unsigned tile = static_cast<unsigned>(token) / kTokensPerTile;
+    if (tile % gridDim.x != blockIdx.x || !is_first(i)) continue;
     float logit = view.logits[token];
     for (int j = i; j < plan.bias_end; ++j) {
       if (op.bias_token_ids[j] == token) logit += op.bias_values[j];
@@ -112,25 +141,19 @@ __device__ bool apply_adjustments(const CudaSample& op, const RowPlan& plan,
 
 // Rewrites this block's tiles. Returns true if an adjustment's id is outside the row. A function of
 // its own, because few rows need it and it would take registers from the others.
-__device__ __noinline__ bool edit_tiles(const CudaSample& op, int row, int num_tiles) {
+__device__ __noinline__ bool edit_tiles(const CudaSample& op, int row) {
   const RowPlan plan = plan_of(op, row);
   const LogitView view(op, row);
-  if (plan.has_penalties || plan.mask_row >= 0) {
-    for (int tile = static_cast<int>(blockIdx.x); tile < num_tiles;
-         tile += static_cast<int>(gridDim.x)) {
-      for (int j = 0; j < kQuadsPerThread; ++j) {
-        const int token = first_token_of(tile, j);
-        if (token >= op.vocab_size) break;
-        view.store(token, edited_quad(op, plan, view.load(token), token));
-      }
-    }
-    __syncthreads();
+  const int num_tiles = divide_up(op.vocab_size, kTokensPerTile);
+  for (int tile = static_cast<int>(blockIdx.x); tile < num_tiles;
+       tile += static_cast<int>(gridDim.x)) {
+    if (plan.has_penalties) apply_penalties(op, plan, view, tile);
+    if (plan.mask_row >= 0) apply_mask(op, plan, view, tile);
   }
-  bool is_bad = false;
-  if (plan.bias_begin < plan.bias_end) {
-    is_bad = apply_adjustments(op, plan, view);
-    __syncthreads();
-  }
+  __syncthreads();
+  if (plan.bias_begin == plan.bias_end) return false;
+  const bool is_bad = apply_adjustments(op, plan, view);
+  __syncthreads();
   return is_bad;
 }
 
@@ -142,8 +165,6 @@ struct ScanResult {
   int token = -1;
   bool is_bad = false;
   float lowest = INFINITY;
-  float exp_maximum = -INFINITY;
-  float exp_sum = 0;
 
   __device__ __forceinline__ void look_for_largest(const Tile& values, int tile) {
 #pragma unroll
@@ -173,107 +194,133 @@ struct ScanResult {
       });
     }
   }
-
-  __device__ __forceinline__ void add_exponentials(const Tile& values) {
-    float maximum = exp_maximum;
-#pragma unroll
-    for (int j = 0; j < kQuadsPerThread; ++j) maximum = fmaxf(maximum, largest_of(values.quads[j]));
-    if (maximum == -INFINITY) return;
-    exp_sum *= __expf(exp_maximum - maximum);
-    exp_maximum = maximum;
-#pragma unroll
-    for (int j = 0; j < kQuadsPerThread; ++j) {
-      for_quad(values.quads[j], 0,
-               [&](float value, int) { exp_sum += __expf(value - exp_maximum); });
-    }
-  }
 };
 
-__device__ __forceinline__ void store_chunk_maxima(const RowSpace& space, const Tile& values,
+__device__ __forceinline__ void store_chunk_maxima(float* chunk_maxima, const Tile& values,
                                                    int tile) {
 #pragma unroll
   for (int j = 0; j < kQuadsPerThread; ++j) {
-    const float maximum = warp_max(largest_of(values.quads[j]));
-    if (threadIdx.x % kWarpSize == 0) space.chunk_maxima[chunk_of(tile, j)] = maximum;
+    const float maximum = warp_largest(largest_of(values.quads[j]));
+    if (threadIdx.x % kWarpSize == 0) chunk_maxima[chunk_of(tile, j)] = maximum;
   }
+}
+
+// Sum of exp(logit - maximum).
+struct Exponentials {
+  float maximum;
+  float sum;
+
+  __device__ __forceinline__ void add(float other_maximum, float other_sum) {
+    if (other_sum == 0) return;
+    const float larger = fmaxf(maximum, other_maximum);
+    sum = sum * __expf(maximum - larger) + other_sum * __expf(other_maximum - larger);
+    maximum = larger;
+  }
+};
+
+// Of this thread's tokens. Reads the block's tiles once more: few rows want log-probabilities, and
+// the others should not pay for them in registers.
+__device__ __noinline__ Exponentials sum_exponentials(const CudaSample& op, int row,
+                                                      float* chunk_maxima) {
+  const LogitView view(op, row);
+  const int num_tiles = divide_up(op.vocab_size, kTokensPerTile);
+  Exponentials all{-INFINITY, 0};
+  for (int tile = static_cast<int>(blockIdx.x); tile < num_tiles;
+       tile += static_cast<int>(gridDim.x)) {
+    const Tile values = load_tile(view, tile);
+    store_chunk_maxima(chunk_maxima, values, tile);
+    float maximum = -INFINITY;
+#pragma unroll
+    for (int j = 0; j < kQuadsPerThread; ++j) maximum = fmaxf(maximum, largest_of(values.quads[j]));
+    if (maximum == -INFINITY) continue;
+    float sum = 0;
+#pragma unroll
+    for (int j = 0; j < kQuadsPerThread; ++j) {
+      for_quad(values.quads[j], 0, [&](float value, int) { sum += __expf(value - maximum); });
+    }
+    all.add(maximum, sum);
+  }
+  return all;
 }
 
 struct ScanShared {
-  GumbelSearch::Shared gumbel;
+  RowPlan plan;  // for the end, so that it need not be kept in registers
+  PickShared pick;
   double scores[kNumWarps];
   int tokens[kNumWarps];
   float lowest[kNumWarps];
-  float exp_maxima[kNumWarps];
-  float exp_sums[kNumWarps];
+  Exponentials exponentials[kNumWarps];
 };
 
-// Sums of exponentials of a warp's lanes as one.
-__device__ void merge_exponentials(ScanResult& result) {
-#pragma unroll
-  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
-    const float maximum = __shfl_xor_sync(0xffffffffu, result.exp_maximum, offset);
-    const float sum = __shfl_xor_sync(0xffffffffu, result.exp_sum, offset);
-    const float larger = fmaxf(maximum, result.exp_maximum);
-    if (larger == -INFINITY) continue;
-    result.exp_sum =
-        result.exp_sum * __expf(result.exp_maximum - larger) + sum * __expf(maximum - larger);
-    result.exp_maximum = larger;
-  }
-}
-
 // What the block found, in its first thread.
-__device__ Partial merge_block(const RowPlan& plan, ScanResult result, ScanShared& shared) {
+__device__ Partial merge_block(const ScanResult& result, ScanShared& shared) {
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  double score = result.largest;
+  float largest = result.largest;
   int token = result.token;
+  float lowest = result.lowest;
 #pragma unroll
   for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
-    const float other = __shfl_xor_sync(0xffffffffu, static_cast<float>(score), offset);
+    const float other = __shfl_xor_sync(0xffffffffu, largest, offset);
     const int other_token = __shfl_xor_sync(0xffffffffu, token, offset);
-    keep_better(score, token, other, other_token);
-    result.lowest = fminf(result.lowest, __shfl_xor_sync(0xffffffffu, result.lowest, offset));
+    if (other > largest ||
+        (other == largest && static_cast<unsigned>(other_token) < static_cast<unsigned>(token))) {
+      largest = other;
+      token = other_token;
+    }
+    lowest = fminf(lowest, __shfl_xor_sync(0xffffffffu, lowest, offset));
   }
-  if (plan.wants_logprobs) merge_exponentials(result);
   if (threadIdx.x % kWarpSize == 0) {
-    shared.scores[warp] = score;
+    shared.scores[warp] = largest;
     shared.tokens[warp] = token;
-    shared.lowest[warp] = result.lowest;
-    shared.exp_maxima[warp] = result.exp_maximum;
-    shared.exp_sums[warp] = result.exp_sum;
+    shared.lowest[warp] = lowest;
   }
   const bool is_bad = __syncthreads_or(result.is_bad) != 0;
-  Partial all{-INFINITY, -1, is_bad, INFINITY, -INFINITY, 0};
+  Partial all{-INFINITY, -1, is_bad, 0, INFINITY, -INFINITY, 0};
   if (threadIdx.x != 0) return all;
+#pragma unroll
   for (int i = 0; i < kNumWarps; ++i) {
     keep_better(all.score, all.token, shared.scores[i], shared.tokens[i]);
     all.lowest = fminf(all.lowest, shared.lowest[i]);
-    all.exp_maximum = fmaxf(all.exp_maximum, shared.exp_maxima[i]);
   }
-  for (int i = 0; i < kNumWarps; ++i) {
-    if (shared.exp_sums[i] == 0) continue;
-    all.exp_sum += shared.exp_sums[i] * __expf(shared.exp_maxima[i] - all.exp_maximum);
+  return all;
+}
+
+// The block's sum, in its first thread.
+__device__ __noinline__ Exponentials merge_exponentials(Exponentials own, ScanShared& shared) {
+  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
+    own.add(__shfl_xor_sync(0xffffffffu, own.maximum, offset),
+            __shfl_xor_sync(0xffffffffu, own.sum, offset));
+  }
+  if (threadIdx.x % kWarpSize == 0) shared.exponentials[threadIdx.x / kWarpSize] = own;
+  __syncthreads();
+  Exponentials all{-INFINITY, 0};
+  for (int i = 0; threadIdx.x == 0 && i < kNumWarps; ++i) {
+    all.add(shared.exponentials[i].maximum, shared.exponentials[i].sum);
   }
   return all;
 }
 
 // By one warp of the last block of a row.
-__device__ void finish_scan(const CudaSample& op, const RowPlan& plan, const RowSpace& space) {
+__device__ void finish_scan(const CudaSample& op, const RowPlan& plan, const LogitView& view,
+                            const RowSpace& space) {
   const Partial all = merged_partials(space.partials, static_cast<int>(gridDim.x));
   if (threadIdx.x != 0) return;
   const bool is_sound = all.is_bad == 0 && all.token >= 0;
-  if (is_sound && plan.kind == RowKind::kFiltered) {
-    RowState state{};
-    state.stage = Stage::kScanned;
-    state.maximum = static_cast<float>(all.score);
-    state.lowest = all.lowest;
-    *space.state = state;
+  const bool is_filtered = plan.kind == RowKind::kFiltered;
+  if (!is_sound || (!is_filtered && all.is_close == 0)) {
+    space.state->stage = Stage::kFinished;
+    finish_row(op, plan, is_sound ? all.token : -1);
     return;
   }
-  space.state->stage = Stage::kFinished;
-  finish_row(op, plan, is_sound ? all.token : -1);
+  RowState state{};
+  state.stage = is_filtered ? Stage::kScanned : Stage::kWhole;
+  state.maximum = is_filtered ? static_cast<float>(all.score) : view.logits[all.token];
+  state.lowest = all.lowest;
+  state.plan = plan;
+  *space.state = state;
 }
 
-__global__ void __launch_bounds__(kNumThreads, 4)
+__global__ void __launch_bounds__(kNumThreads, kBlocksPerMultiprocessor)
     scan_kernel(const __grid_constant__ CudaSample op,
                 const __grid_constant__ WorkspaceLayout layout) {
   __shared__ ScanShared shared;
@@ -294,54 +341,71 @@ __global__ void __launch_bounds__(kNumThreads, 4)
     if (plan.kind == RowKind::kUnsound) op.sampled_token_ids[plan.sequence] = -1;
     return;
   }
+  if (threadIdx.x == 0) shared.plan = plan;
   ScanResult result;
   if (has_edits(plan)) {
-    result.is_bad = edit_tiles(op, row, num_tiles);
+    result.is_bad = edit_tiles(op, row);
     values = load_tile(view, group);
   }
-  const bool is_gumbel = plan.kind == RowKind::kNoFilter;
-  const bool is_filtered = plan.kind == RowKind::kFiltered;
-  GumbelSearch search(GumbelRow(op, plan), -INFINITY);
-  for (int tile = group; tile < num_tiles; tile += num_groups) {
-    if (tile != group) values = load_tile(view, tile);
-    result.look_for_bad(values);
-    if (is_gumbel) {
+  Partial partial;
+  // A loop for each kind of row: what one of them keeps in registers, the others do not pay for.
+  if (plan.kind == RowKind::kNoFilter) {
+    GumbelSearch search(plan, -INFINITY);
+    for (int tile = group; tile < num_tiles; tile += num_groups) {
+      if (tile != group) values = load_tile(view, tile);
+      result.look_for_bad(values);
       search.consider(values, tile);
-    } else {
-      result.look_for_largest(values, tile);
     }
-    if (is_filtered) result.look_for_lowest(values);
-    if (is_filtered || plan.wants_logprobs) store_chunk_maxima(space, values, tile);
-    if (plan.wants_logprobs) result.add_exponentials(values);
+    __syncthreads();
+    const Pick pick = search.pick(shared.plan.temperature, shared.pick);
+    partial = merge_block(result, shared);
+    partial.score = pick.score;
+    partial.token = pick.token;
+    partial.is_close = pick.is_close;
+  } else {
+    const bool is_filtered = plan.kind == RowKind::kFiltered;
+    for (int tile = group; tile < num_tiles; tile += num_groups) {
+      if (tile != group) values = load_tile(view, tile);
+      result.look_for_bad(values);
+      result.look_for_largest(values, tile);
+      if (!is_filtered) continue;
+      result.look_for_lowest(values);
+      store_chunk_maxima(space.chunk_maxima, values, tile);
+    }
+    partial = merge_block(result, shared);
   }
-
-  Partial partial = merge_block(plan, result, shared);
-  if (is_gumbel) search.pick(shared.gumbel, partial.score, partial.token);
+  if (shared.plan.wants_logprobs) {
+    const Exponentials all =
+        merge_exponentials(sum_exponentials(op, row, space.chunk_maxima), shared);
+    partial.exp_maximum = all.maximum;
+    partial.exp_sum = all.sum;
+  }
   if (threadIdx.x == 0) space.partials[group] = partial;
   if (is_last_block(space.ticket, num_groups) && threadIdx.x < kWarpSize) {
-    finish_scan(op, plan, space);
+    finish_scan(op, shared.plan, view, space);
   }
 }
 
 // ---- cut ----
 
-// The bin of a logit, counted from the maximum down.
 __device__ __forceinline__ float distance_of(float logit, const RowState& state) {
   return __fmul_rn(__fsub_rn(state.maximum, logit), state.scale);
 }
 
-// Bins as narrow as the row allows: up to the lowest logit, or to where masses round to zero.
-__device__ float bin_scale(const RowState& state, const RowPlan& plan) {
+// Distances are bins; as narrow as the row allows: up to the lowest logit, or to where masses round
+// to zero.
+__device__ float bin_scale(const RowState& state) {
   constexpr float kLeastExponent = 32;
-  const float for_mass = kNumBins / kLeastExponent * plan.inverse_temperature;
+  const float for_mass = kNumBins / kLeastExponent * state.plan.inverse_temperature;
   const float for_row = (kNumBins - 1) / (state.maximum - state.lowest);
   const float scale = fmaxf(for_mass, for_row);
   return scale <= 1e30f ? scale : 1e30f;  // also when all logits are equal
 }
 
 // Adds the masses of this block's tiles to the row's histogram.
-__device__ void add_masses(const RowPlan& plan, const RowState& state, const LogitView& view,
-                           int num_tiles, WideSums<kNumBins>& sums, const RowSpace& space) {
+__device__ void add_masses(const RowState& state, const LogitView& view, WideSums<kNumBins>& sums,
+                           const RowSpace& space) {
+  const int num_tiles = divide_up(view.vocab_size, kTokensPerTile);
   sums.clear();
   __syncthreads();
   for (int tile = static_cast<int>(blockIdx.x); tile < num_tiles;
@@ -351,10 +415,9 @@ __device__ void add_masses(const RowPlan& plan, const RowState& state, const Log
     for (int j = 0; j < kQuadsPerThread; ++j) {
       for_quad(values.quads[j], 0, [&](float logit, int) {
         const std::uint64_t mass =
-            mass_of(weight_of(logit, state.maximum, plan.inverse_temperature));
+            mass_of(exponent_of(logit, state.maximum, state.plan.inverse_temperature));
         if (mass == 0) return;
-        const float distance = distance_of(logit, state);
-        sums.add(static_cast<int>(fminf(distance, kNumBins - 1)), mass);
+        sums.add(static_cast<int>(fminf(distance_of(logit, state), kNumBins - 1)), mass);
       });
     }
   }
@@ -367,9 +430,31 @@ __device__ void add_masses(const RowPlan& plan, const RowState& state, const Log
   }
 }
 
+// Where min-p is certain to keep a token, and where it is certain to drop it.
+__device__ void bound_min_p(RowState& state) {
+  const float min_p = state.plan.min_p;
+  state.min_p_sure_below = INFINITY;
+  if (!(min_p > 0)) return;
+  const float exponent = -logf(min_p);
+  const float unit = state.plan.temperature * state.scale;
+  state.min_p_sure_below = (exponent * 0.9999f - 1e-4f) * unit;
+  const float dropped_from = (exponent * 1.0001f + 1e-4f) * unit;
+  // What is kept for sure so far is all that min-p can keep. (Not where weights lose digits.)
+  if (min_p > 1e-30f && dropped_from <= state.sure_below) {
+    state.sure_below = state.listed_below = dropped_from;
+  }
+}
+
+// Leaves the bounds to the next kernel. By one thread.
+__device__ void store_cut(RowState& state, const RowSpace& space) {
+  state.stage = Stage::kCut;
+  bound_min_p(state);
+  *space.state = state;
+}
+
 // By the last block of a row: finds the bin where top-p's target is reached and clears the
 // histogram.
-__device__ void cut_histogram(const RowPlan& plan, RowState& state, const RowSpace& space,
+__device__ void cut_histogram(RowState& state, const RowSpace& space,
                               std::uint64_t (&warp_sums)[kNumWarps]) {
   constexpr int kBinsPerThread = kNumBins / kNumThreads;
   const int first = static_cast<int>(threadIdx.x) * kBinsPerThread;
@@ -378,13 +463,16 @@ __device__ void cut_histogram(const RowPlan& plan, RowState& state, const RowSpa
 #pragma unroll
   for (int i = 0; i < kBinsPerThread; ++i) {
     sums[i] = __ldcg(reinterpret_cast<unsigned long long*>(&space.histogram[first + i]));
+  }
+#pragma unroll
+  for (int i = 0; i < kBinsPerThread; ++i) {
     own += sums[i];
     space.histogram[first + i] = 0;
   }
   const std::uint64_t through = block_prefix_sum(own, warp_sums);
   std::uint64_t total = 0;
   for (int warp = 0; warp < kNumWarps; ++warp) total += warp_sums[warp];
-  std::uint64_t target = top_p_target(total, plan.top_p);
+  std::uint64_t target = top_p_target(total, state.plan.top_p);
   if (through < target || through - own >= target) return;
   target -= through - own;
 #pragma unroll
@@ -393,14 +481,35 @@ __device__ void cut_histogram(const RowPlan& plan, RowState& state, const RowSpa
       target -= sums[i];
       continue;
     }
-    state.stage = Stage::kCut;
     state.sure_below = static_cast<float>(first + i);
     // The last bin takes all that is farther away.
     state.listed_below = first + i == kNumBins - 1 ? INFINITY : static_cast<float>(first + i + 1);
     state.target = target;
-    *space.state = state;
+    store_cut(state, space);
     return;
   }
+}
+
+// By one block of a row.
+__device__ void cut_top_k(RowState& state, int vocab_size, const RowSpace& space,
+                          SelectShared& shared) {
+  const int num_chunks = divide_up(vocab_size, kTokensPerChunk);
+  state.scale = 1;
+  state.sure_below = 0;
+  state.listed_below = INFINITY;
+  if (vocab_size > kMaxListed) {
+    if (state.plan.top_k > num_chunks) {
+      if (threadIdx.x == 0) space.state->stage = Stage::kWhole;
+      return;
+    }
+    // A few more than k are as good.
+    constexpr int kTolerance = 16;
+    const std::uint64_t key = find_cut(ChunkRanks{space.chunk_maxima, num_chunks}, 0, CountOne{},
+                                       state.plan.top_k, shared, kTolerance);
+    const float distance = distance_of(logit_of(static_cast<std::uint32_t>(key)), state);
+    state.listed_below = nextafterf(distance, INFINITY);
+  }
+  if (threadIdx.x == 0) store_cut(state, space);
 }
 
 struct CutShared {
@@ -411,28 +520,7 @@ struct CutShared {
   std::uint64_t warp_sums[kNumWarps];
 };
 
-// By one block of a row.
-__device__ void cut_top_k(const RowPlan& plan, RowState& state, int vocab_size,
-                          const RowSpace& space, SelectShared& shared) {
-  const int num_chunks = divide_up(vocab_size, kTokensPerChunk);
-  state.scale = 1;
-  state.stage = Stage::kCut;
-  state.sure_below = 0;
-  state.listed_below = INFINITY;
-  if (vocab_size > kMaxListed) {
-    if (plan.top_k <= num_chunks) {
-      const std::uint64_t key =
-          find_cut(ChunkRanks{space.chunk_maxima, num_chunks}, 0, CountOne{}, plan.top_k, shared);
-      const float distance = distance_of(logit_of(static_cast<std::uint32_t>(key)), state);
-      state.listed_below = nextafterf(distance, INFINITY);
-    } else {
-      state.stage = Stage::kWhole;
-    }
-  }
-  if (threadIdx.x == 0) *space.state = state;
-}
-
-__global__ void __launch_bounds__(kNumThreads, 4)
+__global__ void __launch_bounds__(kNumThreads, kBlocksPerMultiprocessor)
     cut_kernel(const __grid_constant__ CudaSample op,
                const __grid_constant__ WorkspaceLayout layout) {
   __shared__ CutShared shared;
@@ -440,107 +528,190 @@ __global__ void __launch_bounds__(kNumThreads, 4)
   wait_for_inputs();
   const int row = static_cast<int>(blockIdx.y);
   const RowSpace space = layout.row(op.workspace, row);
+  if (space.state->stage != Stage::kScanned) return;
   RowState state = *space.state;
-  if (state.stage != Stage::kScanned) return;
-  const RowPlan plan = plan_of(op, row);
-  if (plan.top_k > 0) {
-    if (blockIdx.x == 0) cut_top_k(plan, state, op.vocab_size, space, shared.select);
+  if (state.plan.top_k > 0) {
+    if (blockIdx.x == 0) cut_top_k(state, op.vocab_size, space, shared.select);
     return;
   }
-  if (plan.top_p < 1) {
-    state.scale = bin_scale(state, plan);
-    add_masses(plan, state, LogitView(op, row), divide_up(op.vocab_size, kTokensPerTile),
-               shared.bins, space);
+  if (state.plan.top_p < 1) {
+    state.scale = bin_scale(state);
+    add_masses(state, LogitView(op, row), shared.bins, space);
     if (!is_last_block(space.ticket, static_cast<int>(gridDim.x))) return;
-    cut_histogram(plan, state, space, shared.warp_sums);
+    cut_histogram(state, space, shared.warp_sums);
     return;
   }
-  // Min-p alone needs no bounds.
+  // Min-p alone needs no other bounds.
   if (blockIdx.x != 0 || threadIdx.x != 0) return;
-  state.stage = Stage::kCut;
   state.scale = 1;
   state.sure_below = state.listed_below = INFINITY;
-  *space.state = state;
+  store_cut(state, space);
 }
 
 // ---- pick ----
 
-struct PickShared {
+// Lists this long are put in order by comparing each with each.
+constexpr int kMaxCompared = 2 * kNumThreads;
+
+struct PickKernelShared {
+  RowState state;
   std::uint64_t list[kMaxListed];
-  GumbelSearch::Shared gumbel;
+  std::uint64_t masses[kMaxCompared];
+  PickShared pick;
   SelectShared select;
-  Partial merged;
   int list_size;
   int list_begin;
 };
 
-__device__ __forceinline__ bool passes_min_p(const RowPlan& plan, const RowState& state,
-                                             float logit) {
-  return !(plan.min_p > 0) ||
-         weight_of(logit, state.maximum, plan.inverse_temperature) >= plan.min_p;
+__device__ __forceinline__ bool passes_min_p(const RowState& state, float logit) {
+  if (distance_of(logit, state) < state.min_p_sure_below) return true;
+  return weight_of(exponent_of(logit, state.maximum, state.plan.inverse_temperature)) >=
+         state.plan.min_p;
+}
+
+// The exact best where scores in float are too close to that of `pick`.
+template <class Source, class IsKept>
+__device__ __noinline__ Pick exact_pick(Source source, const RowState& state, Pick pick,
+                                        IsKept is_kept, PickShared& shared) {
+  const RowNoise noise(state.plan);
+  const GumbelSearch search(state.plan, state.maximum);
+  double score = -INFINITY;
+  int token = -1;
+  source.for_each([&](std::uint64_t rank) {
+    const float logit = logit_of_rank(rank);
+    if (!is_kept(rank) || !passes_min_p(state, logit)) return;
+    const int own = token_of_rank(rank);
+    const std::uint32_t word = noise.word_of(own);
+    if (!search.is_near(logit, word, state.plan.temperature, pick.score)) return;
+    keep_better(score, token, exact_score(logit, state.plan.temperature, word), own);
+  });
+  __syncthreads();
+  shared.scores[threadIdx.x] = score;
+  shared.tokens[threadIdx.x] = token;
+  __syncthreads();
+  pick.token = -1;
+  for (int i = 0; i < kNumThreads; ++i) {
+    keep_better(pick.score, pick.token, shared.scores[i], shared.tokens[i]);
+  }
+  pick.is_close = false;
+  return pick;
+}
+
+// The best of those of a source's tokens that is_kept(rank) names and min-p does not drop.
+template <class Source, class IsKept>
+__device__ Pick pick_kept(const Source& source, const RowState& state, const IsKept& is_kept,
+                          PickShared& shared) {
+  const RowNoise noise(state.plan);
+  GumbelSearch search(state.plan, state.maximum);
+  source.for_each([&](std::uint64_t rank) {
+    const float logit = logit_of_rank(rank);
+    if (!is_kept(rank) || !passes_min_p(state, logit)) return;
+    const int token = token_of_rank(rank);
+    search.consider(logit, token, noise.word_of(token));
+  });
+  const Pick pick = search.pick(state.plan.temperature, shared);
+  return pick.is_close ? exact_pick(source, state, pick, is_kept, shared) : pick;
 }
 
 // The best of what top-k, top-p and min-p leave of a source. `target` of top-p, or 0: not known.
 template <class Source>
-__device__ void pick_from(const Source& source, const RowPlan& plan, const RowState& state,
-                          std::uint64_t target, const GumbelRow& row, PickShared& shared,
-                          double& score, int& token) {
+__device__ Pick pick_from(const Source& source, const RowState& state, std::uint64_t target,
+                          PickKernelShared& shared) {
   std::uint64_t floor = 0;
-  if (plan.top_k > 0) {
-    floor = find_cut(source, 0, CountOne{}, plan.top_k, shared.select);
+  if (state.plan.top_k > 0) {
+    floor = find_cut(source, 0, CountOne{}, state.plan.top_k, shared.select);
   }
-  if (plan.top_p < 1) {
-    const MassOf mass_of_rank = {state.maximum, plan.inverse_temperature};
+  if (state.plan.top_p < 1) {
+    const MassOf mass_of_rank = {state.maximum, state.plan.inverse_temperature};
     if (target == 0) {
       std::uint64_t mass = 0;
       source.for_each([&](std::uint64_t rank) {
         if (rank >= floor) mass += mass_of_rank(rank);
       });
-      target = top_p_target(block_sum(mass, shared.select.warp_sums), plan.top_p);
+      target = top_p_target(block_sum(mass, shared.select.warp_sums), state.plan.top_p);
     }
     floor = find_cut(source, floor, mass_of_rank, target, shared.select);
   }
-  GumbelSearch search(row, state.maximum);
-  source.for_each([&](std::uint64_t rank) {
-    const float logit = logit_of_rank(rank);
-    if (rank < floor || !passes_min_p(plan, state, logit)) return;
-    search.consider(logit, token_of_rank(rank), row.word_of(token_of_rank(rank)));
-  });
-  search.pick(shared.gumbel, score, token);
+  return pick_kept(
+      source, state, [=](std::uint64_t rank) { return rank >= floor; }, shared.pick);
+}
+
+// The same for a list of at most kMaxCompared: each thread counts what comes before its two.
+__device__ Pick pick_from_few(const ListedRanks& listed, const RowState& state,
+                              PickKernelShared& shared) {
+  const MassOf mass_of_rank = {state.maximum, state.plan.inverse_temperature};
+  const int i0 = static_cast<int>(threadIdx.x);
+  const int i1 = i0 + kNumThreads;
+  const bool has_two = listed.size > kNumThreads;
+  if (i0 < listed.size) shared.masses[i0] = mass_of_rank(listed.ranks[i0]);
+  if (i1 < listed.size) shared.masses[i1] = mass_of_rank(listed.ranks[i1]);
+  __syncthreads();
+  const std::uint64_t rank0 = i0 < listed.size ? listed.ranks[i0] : 0;
+  const std::uint64_t rank1 = i1 < listed.size ? listed.ranks[i1] : 0;
+  int before0 = 0, before1 = 0;
+  std::uint64_t mass0 = 0, mass1 = 0;
+  for (int i = 0; i < listed.size; ++i) {
+    const std::uint64_t rank = listed.ranks[i];
+    const std::uint64_t mass = shared.masses[i];
+    if (rank > rank0) {
+      ++before0;
+      mass0 += mass;
+    }
+    if (has_two && rank > rank1) {
+      ++before1;
+      mass1 += mass;
+    }
+  }
+  const int top_k = state.plan.top_k > 0 ? state.plan.top_k : listed.size;
+  bool keeps0 = i0 < listed.size && before0 < top_k;
+  bool keeps1 = i1 < listed.size && before1 < top_k;
+  if (state.plan.top_p < 1) {
+    std::uint64_t target = state.target;
+    if (target == 0) {
+      const std::uint64_t own = (keeps0 ? shared.masses[i0] : 0) + (keeps1 ? shared.masses[i1] : 0);
+      target = top_p_target(block_sum(own, shared.select.warp_sums), state.plan.top_p);
+    }
+    keeps0 = keeps0 && mass0 < target;
+    keeps1 = keeps1 && mass1 < target;
+  }
+  return pick_kept(
+      listed, state,
+      [=](std::uint64_t rank) { return (keeps0 && rank == rank0) || (keeps1 && rank == rank1); },
+      shared.pick);
 }
 
 // One block's tiles: the best of what is surely kept, and a list of what may be.
-__device__ void pick_from_tiles(const CudaSample& op, const RowPlan& plan, const RowState& state,
-                                const LogitView& view, const RowSpace& space, GumbelSearch& search,
-                                PickShared& shared) {
-  const int num_tiles = divide_up(op.vocab_size, kTokensPerTile);
+__device__ Pick pick_from_tiles(const RowState& state, const LogitView& view, const RowSpace& space,
+                                PickKernelShared& shared) {
+  const int num_tiles = divide_up(view.vocab_size, kTokensPerTile);
+  GumbelSearch search(state.plan, state.maximum);
   for (int tile = static_cast<int>(blockIdx.x); tile < num_tiles;
        tile += static_cast<int>(gridDim.x)) {
     Tile values;
     bool is_wanted[kQuadsPerThread];
 #pragma unroll
     for (int j = 0; j < kQuadsPerThread; ++j) {
-      const float maximum = space.chunk_maxima[chunk_of(tile, j)];
-      is_wanted[j] = distance_of(maximum, state) < state.listed_below;
+      is_wanted[j] = distance_of(space.chunk_maxima[chunk_of(tile, j)], state) < state.listed_below;
     }
 #pragma unroll
     for (int j = 0; j < kQuadsPerThread; ++j) {
       values.quads[j] = make_float4(-INFINITY, -INFINITY, -INFINITY, -INFINITY);
       if (is_wanted[j]) values.quads[j] = view.load(first_token_of(tile, j));
     }
+    const auto sort_out = [&](float& logit, int token) {
+      const float distance = distance_of(logit, state);
+      if (distance < state.sure_below) {
+        if (distance < state.min_p_sure_below || passes_min_p(state, logit)) return;
+      } else if (distance < state.listed_below) {
+        const int i = atomicAdd(&shared.list_size, 1);
+        if (i < kMaxListed) shared.list[i] = rank_of(logit, token);
+      }
+      logit = -INFINITY;
+    };
 #pragma unroll
     for (int j = 0; j < kQuadsPerThread; ++j) {
       if (!is_wanted[j]) continue;
       const int first = first_token_of(tile, j);
-      const auto sort_out = [&](float& logit, int token) {
-        const float distance = distance_of(logit, state);
-        if (distance < state.sure_below && passes_min_p(plan, state, logit)) return;
-        if (distance >= state.sure_below && distance < state.listed_below) {
-          const int i = atomicAdd(&shared.list_size, 1);
-          if (i < kMaxListed) shared.list[i] = rank_of(logit, token);
-        }
-        logit = -INFINITY;
-      };
       sort_out(values.quads[j].x, first);
       sort_out(values.quads[j].y, first + 1);
       sort_out(values.quads[j].z, first + 2);
@@ -548,82 +719,84 @@ __device__ void pick_from_tiles(const CudaSample& op, const RowPlan& plan, const
     }
     search.consider(values, tile);
   }
+  return search.pick(state.plan.temperature, shared.pick);
 }
 
-// Appends the block's list to the row's. The row's size grows beyond what there is room for, too.
-__device__ void append_list(const RowSpace& space, PickShared& shared) {
+// Appends the block's list to the row's, whose size grows beyond what there is room for, too.
+__device__ void append_list(const RowSpace& space, PickKernelShared& shared) {
   __syncthreads();
-  if (threadIdx.x == 0 && shared.list_size > 0) {
+  const int size = shared.list_size;
+  if (size == 0) return;
+  if (threadIdx.x == 0) {
     shared.list_begin =
-        static_cast<int>(atomicAdd(space.num_listed, static_cast<std::uint32_t>(shared.list_size)));
+        static_cast<int>(atomicAdd(space.num_listed, static_cast<std::uint32_t>(size)));
   }
   __syncthreads();
   const int begin = shared.list_begin;
-  if (begin + shared.list_size > kMaxListed) return;
-  for (int i = static_cast<int>(threadIdx.x); i < shared.list_size; i += kNumThreads) {
+  if (begin + size > kMaxListed) return;
+  for (int i = static_cast<int>(threadIdx.x); i < size; i += kNumThreads) {
     space.list[begin + i] = shared.list[i];
   }
 }
 
 // By the last block of a row.
-__device__ void finish_pick(const CudaSample& op, const RowPlan& plan, const RowState& state,
-                            const LogitView& view, const RowSpace& space, const GumbelRow& row,
-                            PickShared& shared) {
-  double score;
-  int token;
-  const std::uint32_t size = __ldcg(space.num_listed);
-  __syncthreads();
-  if (threadIdx.x == 0) *space.num_listed = 0;
-  if (state.stage == Stage::kWhole || size > kMaxListed) {
-    pick_from(RowRanks{view}, plan, state, 0, row, shared, score, token);
-  } else {
-    for (std::uint32_t i = threadIdx.x; i < size; i += kNumThreads) {
-      shared.list[i] = __ldcg(reinterpret_cast<unsigned long long*>(&space.list[i]));
-    }
-    __syncthreads();
-    const ListedRanks listed = {shared.list, static_cast<int>(size)};
-    pick_from(listed, plan, state, state.target, row, shared, score, token);
-    if (threadIdx.x < kWarpSize) {
-      const Partial sure = merged_partials(space.partials, static_cast<int>(gridDim.x));
-      keep_better(score, token, sure.score, sure.token);
-    }
+__device__ Pick pick_from_list(const RowState& state, const RowSpace& space, int size,
+                               PickKernelShared& shared) {
+  for (int i = static_cast<int>(threadIdx.x); i < size; i += kNumThreads) {
+    shared.list[i] = __ldcg(reinterpret_cast<unsigned long long*>(&space.list[i]));
   }
-  if (threadIdx.x == 0) finish_row(op, plan, token);
+  __syncthreads();
+  const ListedRanks listed = {shared.list, size};
+  Pick pick = size <= kMaxCompared ? pick_from_few(listed, state, shared)
+                                   : pick_from(listed, state, state.target, shared);
+  const Partial sure = merged_partials(space.partials, static_cast<int>(gridDim.x));
+  keep_better(pick.score, pick.token, sure.score, sure.token);
+  pick.is_close = sure.is_close != 0;
+  return pick;
 }
 
-__global__ void __launch_bounds__(kNumThreads, 4)
+__global__ void __launch_bounds__(kNumThreads, kBlocksPerMultiprocessor)
     pick_kernel(const __grid_constant__ CudaSample op,
                 const __grid_constant__ WorkspaceLayout layout) {
-  __shared__ PickShared shared;
+  __shared__ PickKernelShared shared;
   let_next_start();
   wait_for_inputs();
   const int row = static_cast<int>(blockIdx.y);
   const RowSpace space = layout.row(op.workspace, row);
-  const RowState state = *space.state;
-  if (state.stage == Stage::kFinished) return;
-  const RowPlan plan = plan_of(op, row);
-  const LogitView view(op, row);
-  const GumbelRow gumbel_row(op, plan);
-  if (state.stage == Stage::kWhole) {
-    if (blockIdx.x == 0) finish_pick(op, plan, state, view, space, gumbel_row, shared);
-    return;
+  if (space.state->stage == Stage::kFinished) return;
+  const RowState& state = shared.state;
+  constexpr int kWordsOfState = sizeof(RowState) / sizeof(std::uint32_t);
+  if (threadIdx.x < kWordsOfState) {
+    reinterpret_cast<std::uint32_t*>(&shared.state)[threadIdx.x] =
+        reinterpret_cast<const std::uint32_t*>(space.state)[threadIdx.x];
   }
-  if (threadIdx.x == 0) {
-    shared.list_size = 0;
-    shared.list_begin = 0;
-  }
+  if (threadIdx.x == 0) shared.list_size = 0;
   __syncthreads();
-  GumbelSearch search(gumbel_row, state.maximum);
-  pick_from_tiles(op, plan, state, view, space, search, shared);
-  append_list(space, shared);
-  Partial partial{};
-  search.pick(shared.gumbel, partial.score, partial.token);
-  if (threadIdx.x == 0) {
-    space.partials[blockIdx.x].score = partial.score;
-    space.partials[blockIdx.x].token = partial.token;
+  const LogitView view(op, row);
+  bool needs_whole = state.stage == Stage::kWhole;
+  if (needs_whole && blockIdx.x != 0) return;
+  Pick pick;
+  if (!needs_whole) {
+    pick = pick_from_tiles(state, view, space, shared);
+    append_list(space, shared);
+    if (threadIdx.x == 0) {
+      Partial& partial = space.partials[blockIdx.x];
+      partial.score = pick.score;
+      partial.token = pick.token;
+      partial.is_close = pick.is_close;
+    }
+    if (!is_last_block(space.ticket, static_cast<int>(gridDim.x))) return;
+    const std::uint32_t size = __ldcg(space.num_listed);
+    __syncthreads();
+    if (threadIdx.x == 0) *space.num_listed = 0;
+    needs_whole = size > kMaxListed;
+    if (!needs_whole) {
+      pick = pick_from_list(state, space, static_cast<int>(size), shared);
+      needs_whole = pick.is_close;
+    }
   }
-  if (!is_last_block(space.ticket, static_cast<int>(gridDim.x))) return;
-  finish_pick(op, plan, state, view, space, gumbel_row, shared);
+  if (needs_whole) pick = pick_from(RowRanks{view}, state, 0, shared);
+  if (threadIdx.x == 0) finish_row(op, state.plan, pick.token);
 }
 
 // ---- log-probabilities ----
@@ -741,9 +914,8 @@ __global__ void __launch_bounds__(kNumThreads)
 
 // ---- launches ----
 
-// Blocks that share a row: all tiles at once for few rows; for many, what fills the device twice.
+// Blocks that share a row: one for each tile for few rows; for many, what fills the device once.
 int num_groups_of(int num_rows, int num_tiles) {
-  constexpr int kBlocksPerMultiprocessor = 8;
   const int num_blocks = kBlocksPerMultiprocessor * device_traits().num_multiprocessors;
   return std::clamp(num_blocks / num_rows, 1, num_tiles);
 }

@@ -14,6 +14,7 @@
 #include "kernels/cuda_sample.h"
 #include "kernels/cuda_tile.cuh"
 #include "kernels/host_device.h"
+#include "kernels/philox.h"
 
 namespace kernels {
 namespace cuda_sample_detail {
@@ -31,77 +32,6 @@ inline constexpr int kNumBins = 2048;
 inline constexpr int kMaxVocabSize = 1 << 20;
 
 KERNELS_HOST_DEVICE constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }
-KERNELS_HOST_DEVICE constexpr std::size_t align_up(std::size_t bytes) {
-  return (bytes + 15) / 16 * 16;
-}
-
-// ---- workspace ----
-
-// What one block found in its tiles of a row.
-struct alignas(16) Partial {
-  double score;        // the best: a logit where the largest is wanted, else logit / T + gumbel
-  std::int32_t token;  // whose; the lowest on ties; -1: none
-  std::uint32_t is_bad;
-  float lowest;       // smallest finite logit
-  float exp_maximum;  // for log-probabilities: sum of exp(logit - exp_maximum)
-  float exp_sum;
-};
-
-enum class Stage : std::uint32_t {
-  kFinished,  // nothing is left to do
-  kScanned,   // the maximum is known
-  kCut,       // what is kept is known as bounds of (maximum - logit) * scale
-  kWhole,     // one block must search the whole row
-};
-
-// What later kernels need to know of a row with filters. Every call writes it anew.
-struct alignas(16) RowState {
-  Stage stage;
-  float maximum;
-  float lowest;
-  float scale;
-  float sure_below;      // below this a token is kept for sure
-  float listed_below;    // from there to here it has to be compared with its neighbours
-  std::uint64_t target;  // of their mass, what is still to be kept; without top-k
-};
-
-// One row's part of the workspace. Counters and histogram are zero between calls.
-struct RowSpace {
-  std::uint32_t* ticket;
-  std::uint32_t* num_listed;
-  RowState* state;
-  Partial* partials;         // [tiles]
-  float* chunk_maxima;       // [tiles * kChunksPerTile]
-  std::uint64_t* histogram;  // [kNumBins]
-  std::uint64_t* list;       // [kMaxListed]
-};
-
-struct WorkspaceLayout {
-  std::size_t partials, chunk_maxima, histogram, list, row_bytes;
-
-  static WorkspaceLayout of(int vocab_size) {
-    const std::size_t num_tiles = divide_up(vocab_size, kTokensPerTile);
-    WorkspaceLayout layout{};
-    layout.partials = 2 * align_up(sizeof(RowState));
-    layout.chunk_maxima = layout.partials + num_tiles * sizeof(Partial);
-    layout.histogram = layout.chunk_maxima + num_tiles * kChunksPerTile * sizeof(float);
-    layout.list = layout.histogram + kNumBins * sizeof(std::uint64_t);
-    layout.row_bytes = layout.list + kMaxListed * sizeof(std::uint64_t);
-    return layout;
-  }
-
-  __device__ RowSpace row(void* workspace, int row) const {
-    std::byte* const bytes = static_cast<std::byte*>(workspace) + row * row_bytes;
-    std::uint32_t* const counters = reinterpret_cast<std::uint32_t*>(bytes);
-    return {counters,
-            counters + 1,
-            reinterpret_cast<RowState*>(bytes + align_up(sizeof(RowState))),
-            reinterpret_cast<Partial*>(bytes + partials),
-            reinterpret_cast<float*>(bytes + chunk_maxima),
-            reinterpret_cast<std::uint64_t*>(bytes + histogram),
-            reinterpret_cast<std::uint64_t*>(bytes + list)};
-  }
-};
 
 // ---- what a row asks for ----
 
@@ -120,6 +50,9 @@ struct RowPlan {
   int mask_row;  // -1: none
   int bias_begin;
   int bias_end;
+  std::uint32_t position;
+  std::uint32_t choice;
+  PhiloxKey key;
 };
 
 __device__ __forceinline__ bool is_within(float x, float low, float high) {
@@ -136,6 +69,9 @@ __device__ inline RowPlan plan_of(const CudaSample& op, int row) {
   plan.min_p = op.min_ps[s];
   plan.top_k = op.top_ks[s];
   const int choice = op.choices[s];
+  plan.choice = static_cast<std::uint32_t>(choice);
+  plan.position = static_cast<std::uint32_t>(op.context_lens[s]);
+  plan.key = {op.seeds_low[s], op.seeds_high[s]};
   const float repetition = op.repetition_penalties[s];
   const float frequency = op.frequency_penalties[s];
   const float presence = op.presence_penalties[s];
@@ -165,6 +101,79 @@ __device__ inline RowPlan plan_of(const CudaSample& op, int row) {
   return plan;
 }
 
+// ---- workspace ----
+
+// What one block found in its tiles of a row.
+struct alignas(16) Partial {
+  double score;        // the best: a logit where the largest is wanted, else logit / T + gumbel
+  std::int32_t token;  // whose; the lowest on ties; -1: none
+  std::uint32_t is_bad;
+  std::uint32_t is_close;  // another token's score could not be told from it
+  float lowest;            // smallest finite logit
+  float exp_maximum;       // for log-probabilities: sum of exp(logit - exp_maximum)
+  float exp_sum;
+};
+
+enum class Stage : std::uint32_t {
+  kFinished,  // nothing is left to do
+  kScanned,   // the maximum is known
+  kCut,       // what is kept is known as bounds of distances
+  kWhole,     // one block must search the whole row
+};
+
+// What later kernels need to know of a row. Every call writes the stage anew, and the rest where
+// there is a rest.
+struct alignas(16) RowState {
+  Stage stage;
+  float maximum;
+  float lowest;  // finite logit
+  // Distances are (maximum - logit) * scale.
+  float scale;
+  float sure_below;        // nearer than this a token is kept unless min-p drops it
+  float listed_below;      // from there to here it has to be compared with its neighbours
+  float min_p_sure_below;  // nearer than this min-p does not drop it
+  std::uint64_t target;    // top-p's mass that the listed ones still have to reach; 0: not known
+  RowPlan plan;
+};
+
+// One row's part of the workspace. Counters and histogram are zero between calls.
+struct RowSpace {
+  std::uint32_t* ticket;
+  std::uint32_t* num_listed;
+  RowState* state;
+  Partial* partials;         // [tiles]
+  float* chunk_maxima;       // [tiles * kChunksPerTile]
+  std::uint64_t* histogram;  // [kNumBins]
+  std::uint64_t* list;       // [kMaxListed]
+};
+
+struct WorkspaceLayout {
+  std::size_t partials, chunk_maxima, histogram, list, row_bytes;
+
+  static WorkspaceLayout of(int vocab_size) {
+    const std::size_t num_tiles = divide_up(vocab_size, kTokensPerTile);
+    WorkspaceLayout layout{};
+    layout.partials = 16 + sizeof(RowState);
+    layout.chunk_maxima = layout.partials + num_tiles * sizeof(Partial);
+    layout.histogram = layout.chunk_maxima + num_tiles * kChunksPerTile * sizeof(float);
+    layout.list = layout.histogram + kNumBins * sizeof(std::uint64_t);
+    layout.row_bytes = layout.list + kMaxListed * sizeof(std::uint64_t);
+    return layout;
+  }
+
+  __device__ RowSpace row(void* workspace, int row) const {
+    std::byte* const bytes = static_cast<std::byte*>(workspace) + row * row_bytes;
+    std::uint32_t* const counters = reinterpret_cast<std::uint32_t*>(bytes);
+    return {counters,
+            counters + 1,
+            reinterpret_cast<RowState*>(bytes + 16),
+            reinterpret_cast<Partial*>(bytes + partials),
+            reinterpret_cast<float*>(bytes + chunk_maxima),
+            reinterpret_cast<std::uint64_t*>(bytes + histogram),
+            reinterpret_cast<std::uint64_t*>(bytes + list)};
+  }
+};
+
 // ---- arithmetic shared with the CPU, operation by operation ----
 
 // Larger logits have larger keys; the two zeros have one.
@@ -193,35 +202,53 @@ __device__ __forceinline__ int token_of_rank(std::uint64_t rank) {
   return kMaxVocabSize - 1 - static_cast<int>(rank & (kMaxVocabSize - 1));
 }
 
-// exp(exponent) for exponents up to 0, as simd_math.h has it.
-__device__ __forceinline__ float weight_of(float exponent) {
+// e^exponent = p * 2^power for exponents in -104..0, as simd_math.h has it.
+__device__ __forceinline__ void split_exp(float exponent, float& p, int& power) {
   const float magic = 12582912.0f;
-  const float clamped = fmaxf(-104.0f, exponent);
-  const float shifted = __fmaf_rn(clamped, 1.44269504f, magic);
+  const float shifted = __fmaf_rn(exponent, 1.44269504f, magic);
   const float n = __fsub_rn(shifted, magic);
-  const int power = __float_as_int(shifted) - __float_as_int(magic);
-  float r = __fmaf_rn(n, -0.693359375f, clamped);
+  power = __float_as_int(shifted) - __float_as_int(magic);
+  float r = __fmaf_rn(n, -0.693359375f, exponent);
   r = __fmaf_rn(n, 2.12194440e-4f, r);
-  float p = 1.9875691500e-4f;
+  p = 1.9875691500e-4f;
   p = __fmaf_rn(p, r, 1.3981999507e-3f);
   p = __fmaf_rn(p, r, 8.3334519073e-3f);
   p = __fmaf_rn(p, r, 4.1665795894e-2f);
   p = __fmaf_rn(p, r, 1.6666665459e-1f);
   p = __fmaf_rn(p, r, 5.0000001201e-1f);
   p = __fadd_rn(__fmaf_rn(__fmul_rn(r, r), p, r), 1.0f);
+}
+
+// (logit - maximum) / T with the roundings of the CPU.
+__device__ __forceinline__ float exponent_of(float logit, float maximum,
+                                             float inverse_temperature) {
+  return __fmul_rn(__fsub_rn(logit, maximum), inverse_temperature);
+}
+
+// A token's probability relative to the likeliest one's.
+__device__ __forceinline__ float weight_of(float exponent) {
+  float p;
+  int power;
+  split_exp(fmaxf(-104.0f, exponent), p, power);
   const int half = power >> 1;
   const float first = __int_as_float((half + 127) << 23);
   const float second = __int_as_float((power - half + 127) << 23);
   return __fmul_rn(__fmul_rn(p, first), second);
 }
 
-__device__ __forceinline__ float weight_of(float logit, float maximum, float inverse_temperature) {
-  return weight_of(__fmul_rn(__fsub_rn(logit, maximum), inverse_temperature));
-}
-
-// A whole number of 2^-40 of the likeliest token's mass.
-__device__ __forceinline__ std::uint64_t mass_of(float weight) {
-  return static_cast<std::uint64_t>(__float2ll_rz(__fadd_rn(__fmul_rn(weight, 0x1p40f), 0.5f)));
+// A whole number of 2^-40 of the likeliest token's mass, for weight_of(exponent): its product with
+// 2^40, rounded. Down to where that becomes zero the power of two is a matter of the exponent's
+// bits.
+__device__ __forceinline__ std::uint64_t mass_of(float exponent) {
+  if (exponent < -28.5f) return 0;
+  float p;
+  int power;
+  split_exp(exponent, p, power);
+  const float scaled =
+      __fadd_rn(__int_as_float(__float_as_int(p) + (power + 40) * (1 << 23)), 0.5f);
+  // Few tokens are above 2^-8, and the narrow conversion is four times as fast.
+  if (scaled < 0x1p32f) return __float2uint_rz(scaled);
+  return static_cast<std::uint64_t>(__float2ll_rz(scaled));
 }
 
 // The mass that top-p keeps of a total.
@@ -230,6 +257,11 @@ __device__ inline std::uint64_t top_p_target(std::uint64_t total, float top_p) {
   const double share = __dmul_rn(__ull2double_rn(total), top_p);
   const double wanted = ceil(__dmul_rn(share, 1 - kHalfFloatUlp));
   return wanted < 1 ? 1 : static_cast<std::uint64_t>(wanted);
+}
+
+// Over the lanes of a warp; one instruction for integers.
+__device__ __forceinline__ float warp_largest(float x) {
+  return logit_of(__reduce_max_sync(0xffffffffu, key_of(x)));
 }
 
 // ---- loads ----
@@ -282,6 +314,14 @@ __device__ __forceinline__ int chunk_of(int tile, int quad) {
 
 __device__ __forceinline__ Tile load_tile(const LogitView& view, int tile) {
   Tile values;
+  // All but a row's last tile; one decision for all loads keeps them together.
+  if (view.is_aligned && (tile + 1) * kTokensPerTile <= view.vocab_size) {
+    const float4* const quads =
+        reinterpret_cast<const float4*>(view.logits + first_token_of(tile, 0));
+#pragma unroll
+    for (int j = 0; j < kQuadsPerThread; ++j) values.quads[j] = quads[j * kNumThreads];
+    return values;
+  }
 #pragma unroll
   for (int j = 0; j < kQuadsPerThread; ++j) {
     values.quads[j] = view.load(first_token_of(tile, j));
@@ -332,12 +372,13 @@ __device__ __forceinline__ void keep_better(double& score, int& token, double ot
 
 // All partials of a row as one, in every lane of the calling warp.
 __device__ inline Partial merged_partials(const Partial* partials, int num_partials) {
-  Partial all{-INFINITY, -1, 0, INFINITY, 0, 0};
+  Partial all{-INFINITY, -1, 0, 0, INFINITY, 0, 0};
   for (int i = static_cast<int>(threadIdx.x) % kWarpSize; i < num_partials; i += kWarpSize) {
     const double score = __ldcg(&partials[i].score);
     const int token = __ldcg(&partials[i].token);
     keep_better(all.score, all.token, score, token);
     all.is_bad |= __ldcg(&partials[i].is_bad);
+    all.is_close |= __ldcg(&partials[i].is_close);
     all.lowest = fminf(all.lowest, __ldcg(&partials[i].lowest));
   }
 #pragma unroll
@@ -346,6 +387,7 @@ __device__ inline Partial merged_partials(const Partial* partials, int num_parti
     const int token = __shfl_xor_sync(0xffffffffu, all.token, offset);
     keep_better(all.score, all.token, score, token);
     all.is_bad |= __shfl_xor_sync(0xffffffffu, all.is_bad, offset);
+    all.is_close |= __shfl_xor_sync(0xffffffffu, all.is_close, offset);
     all.lowest = fminf(all.lowest, __shfl_xor_sync(0xffffffffu, all.lowest, offset));
   }
   return all;

@@ -41,7 +41,7 @@ struct SelectShared {
   std::uint64_t highest[kNumWarps];
   std::uint64_t target;
   int digit;  // -1: the whole is less than the target
-  std::uint32_t num_members;
+  int num_members;
 };
 
 // Sum over this thread and those before it. All threads of the block together.
@@ -99,11 +99,11 @@ __device__ void rank_range(const Source& source, std::uint64_t floor, SelectShar
 
 // The rank where measure(rank), summed over the ranks of at least `floor` from the largest down,
 // reaches target > 0; `floor` if it never does. source.for_each(body) calls body(rank) for each
-// element once, spread over the threads; ranks are distinct unless they have 32 bits. All threads
-// of the block together; all get the answer.
+// element once, spread over the threads. A rank below the exact one will do if fewer than
+// `tolerance` lie between them. All threads of the block together; all get the answer.
 template <class Source, class Measure>
 __device__ std::uint64_t find_cut(const Source& source, std::uint64_t floor, Measure measure,
-                                  std::uint64_t target, SelectShared& shared) {
+                                  std::uint64_t target, SelectShared& shared, int tolerance = 1) {
   std::uint64_t lowest, highest;
   rank_range(source, floor, shared, lowest, highest);
   if (lowest > highest) return floor;
@@ -131,7 +131,7 @@ __device__ std::uint64_t find_cut(const Source& source, std::uint64_t floor, Mea
     if (sum >= target && sum - own < target) {
       shared.digit = digit;
       shared.target = target - (sum - own);
-      shared.num_members = shared.counts[digit];
+      shared.num_members = static_cast<int>(shared.counts[digit]);
     }
     __syncthreads();
     if (is_first && shared.digit < 0) return floor;
@@ -140,6 +140,7 @@ __device__ std::uint64_t find_cut(const Source& source, std::uint64_t floor, Mea
     prefix = prefix << (num_open_bits - shift) | static_cast<std::uint64_t>(shared.digit);
     num_open_bits = shift;
     if (num_open_bits == 0) return prefix;
+    if (tolerance > 1 && shared.num_members <= tolerance) return prefix << num_open_bits;
     if (shared.num_members == 1) break;
   }
   source.for_each([&](std::uint64_t rank) {
@@ -174,8 +175,8 @@ struct RowRanks {
   }
 };
 
-// The largest logits of a row's chunks; the rank is the key alone, so equal ones are counted but
-// not told apart.
+// The largest logits of a row's chunks. The rank is the key alone: equal ones are counted, but not
+// told apart.
 struct ChunkRanks {
   const float* maxima;
   int size;
@@ -196,7 +197,7 @@ struct MassOf {
   float maximum;
   float inverse_temperature;
   __device__ __forceinline__ std::uint64_t operator()(std::uint64_t rank) const {
-    return mass_of(weight_of(logit_of_rank(rank), maximum, inverse_temperature));
+    return mass_of(exponent_of(logit_of_rank(rank), maximum, inverse_temperature));
   }
 };
 

@@ -1,7 +1,7 @@
 // Microseconds of sampling a step's rows: what kind of row, how many, how peaked the logits are.
-// Bytes are one reading of the logits.
+// Bytes are one reading of the logits. The argument "flat" or "peaked" runs one kind of logits.
 #include <cstdio>
-#include <cstdlib>
+#include <cstring>
 #include <random>
 #include <string>
 
@@ -150,7 +150,7 @@ class Bench {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   if (!testing::has_device()) return 0;
   Bench bench;
   const struct {
@@ -159,6 +159,7 @@ int main() {
     bool is_peaked;
   } kinds[] = {{"flat", 0.8f, false}, {"peaked", 2.0f, true}};
   for (const auto& kind : kinds) {
+    if (argc > 1 && std::strcmp(argv[1], kind.name) != 0) continue;
     bench.set_logits(make_logits(kind.deviation, kind.is_peaked));
     for (const Case& c : kCases) {
       std::printf("%-7s %-22s", kind.name, c.name);

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "kernels/cuda_sample.h"
+#include "kernels/cuda_sample_gumbel.cuh"
 #include "kernels/cuda_sample_row.cuh"
 #include "test/kernels/device_buffer.cuh"
 #include "test/kernels/sampling_row.h"
@@ -408,6 +409,33 @@ void test_unsound(tap::Report& report, ThreadPool& pool) {
   check_rows(report, "sound rows", sound, pool);
 }
 
+// ---- the float's error ----
+
+// Words from both ends, where the logarithms are steep, and everywhere between.
+__global__ void gumbel_error_kernel(double* worst) {
+  double own = 0;
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < 1u << 24;
+       i += gridDim.x * blockDim.x) {
+    for (const std::uint32_t word : {i, ~i, i * 2654435761u}) {
+      const double error =
+          kernels::cuda_sample_detail::gumbel_near(word) - kernels::gumbel_of(word);
+      own = fmax(own, fabs(error));
+    }
+  }
+  // Positive doubles are in the order of their bits.
+  atomicMax(reinterpret_cast<unsigned long long*>(worst),
+            static_cast<unsigned long long>(__double_as_longlong(own)));
+}
+
+void test_gumbel_error(tap::Report& report) {
+  DeviceBuffer<double> worst(std::vector<double>{0});
+  gumbel_error_kernel<<<1024, 256>>>(worst.data());
+  CUDA_CHECK(cudaGetLastError());
+  const double error = worst.download()[0];
+  report.ok(error > 0 && error < 2e-5, "the Gumbel numbers in float are within 2e-5");
+  report.note("worst " + std::to_string(error * 1e6) + "e-6");
+}
+
 // ---- distributions ----
 
 double chi_square_limit(int degrees) {
@@ -563,6 +591,7 @@ int main(int argc, char** argv) {
   tap::Report report;
   ThreadPool pool(is_small ? 2 : 8);
   test_unsound(report, pool);
+  test_gumbel_error(report);
   if (is_small) {
     test_random_rows(report, 7, 60, 30, pool);
     test_random_rows(report, 512, 60, 30, pool);
