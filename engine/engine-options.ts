@@ -31,6 +31,16 @@ export interface EngineOptions {
   readonly maxTokensPerStep?: number
   /** Sequences in one step: 64 by default, on a GPU 256. */
   readonly maxSequences?: number
+  /** 2 plans a step while the one before runs; 1 is the plain loop, the reference. */
+  readonly maxStepsInFlight: 1 | 2
+  /** Milliseconds a step with decodes may take; prompts get what fits beside them. */
+  readonly maxStepMs?: number
+  /** Milliseconds a request may wait before it begins. */
+  readonly maxQueueMs?: number
+  /** Share of the KV blocks that one tenant's unused prefixes may keep from others; above 0. */
+  readonly tenantCacheShare: number
+  /** Where the core writes a trace of every step. */
+  readonly tracePath?: string
   /** Admitted requests beyond maxSequences; the next one is refused. */
   readonly maxQueuedRequests: number
   /** Prompt tokens that wait for their first answer token; a prompt alone is always taken. */

@@ -30,13 +30,29 @@ export interface StartSpec {
   readonly numThreads: number | null
   readonly maxTokensPerStep: number | null
   readonly maxSequences: number | null
+  /** 2 plans a step while the one before runs; 1 is the plain loop. */
+  readonly maxStepsInFlight: 1 | 2
+  /** Milliseconds a step with decodes may take; prompts get what fits beside them. */
+  readonly maxStepMs: number | null
+  /** Milliseconds a request may wait before it begins. */
+  readonly maxQueueMs: number | null
+  /** Share of the KV blocks that one tenant's unused prefixes may keep from others. */
+  readonly tenantCacheShare: number
+  /** A file for the trace of every step. */
+  readonly tracePath: string | null
 }
 
-/** One sequence to generate, with every default filled in. */
+/** One request to generate, with every default filled in. */
 export interface Submission {
-  /** Ours, never the client's: a counter from 1, below 2^53. */
+  /**
+   * Ours, never the client's: a counter from 1, below 2^53. Its choices are sequences of their own,
+   * id to id + numChoices - 1.
+   */
   readonly id: number
+  readonly numChoices: number
   readonly tenant: number
+  /** Lower goes first; within the scheduler's minPriority and maxPriority. */
+  readonly priority: number
   readonly sampling: Omit<SamplingParams, 'logitBias' | 'seed'>
   /** The two halves of the seed, so that no step handles a bigint. */
   readonly seedLow: number
@@ -55,7 +71,7 @@ export interface Submission {
 export const maxStopTokens = 64
 
 const frameType = { start: 1, submit: 2, abort: 3, inspect: 4 } as const
-const fixedSubmitBytes = 8 * 2 + 4 * 2 + 8 * 7 + 4 * 2 + 1 + 4 * 3
+const fixedSubmitBytes = 8 * 4 + 4 * 2 + 8 * 7 + 4 * 2 + 1 + 4 * 3
 
 export function encodeStart(spec: StartSpec): Buffer {
   const json = Buffer.from(JSON.stringify(spec))
@@ -71,7 +87,9 @@ export function encodeSubmit(submission: Submission): Buffer {
     biasValues.byteLength
   return new FieldWriter(frameType.submit, fixedSubmitBytes + arraysBytes)
     .f64(submission.id)
+    .f64(submission.numChoices)
     .f64(submission.tenant)
+    .f64(submission.priority)
     .u32(submission.seedLow)
     .u32(submission.seedHigh)
     .f64(sampling.temperature)
@@ -127,7 +145,9 @@ function decodeId(fields: FieldReader): number {
 
 function decodeSubmit(fields: FieldReader): Submission {
   const id = fields.integer()
+  const numChoices = fields.integer()
   const tenant = fields.integer()
+  const priority = fields.f64()
   const seed = { seedLow: fields.u32(), seedHigh: fields.u32() }
   const sampling = {
     temperature: fields.f64(),
@@ -147,7 +167,9 @@ function decodeSubmit(fields: FieldReader): Submission {
   }
   const submission = {
     id,
+    numChoices,
     tenant,
+    priority,
     sampling,
     ...seed,
     ...limits,
@@ -184,7 +206,12 @@ function decodeStart(json: string): StartSpec {
     isNumberOrNull(spec.kvCacheBytes) &&
     isNumberOrNull(spec.numThreads) &&
     isNumberOrNull(spec.maxTokensPerStep) &&
-    isNumberOrNull(spec.maxSequences)
+    isNumberOrNull(spec.maxSequences) &&
+    (spec.maxStepsInFlight === 1 || spec.maxStepsInFlight === 2) &&
+    isNumberOrNull(spec.maxStepMs) &&
+    isNumberOrNull(spec.maxQueueMs) &&
+    isFraction(spec.tenantCacheShare) &&
+    (spec.tracePath === null || typeof spec.tracePath === 'string')
   if (!isValid) throw new FrameError('The start frame lacks a field or has one of a wrong type.')
   return spec as StartSpec
 }

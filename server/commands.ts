@@ -66,6 +66,26 @@ export const serveFlags = {
     { min: 1, max: 1024 },
     'Sequences computed together in one step. Default: 64, on a GPU 256.',
   ),
+  overlap: choice(
+    'on',
+    ['on', 'off'],
+    'Plan a step while the one before runs; off is the plain loop, for comparison.',
+  ),
+  maxStepMs: integer(
+    undefined,
+    { min: 1, max: 60_000 },
+    'Milliseconds a step may take while answers run: long prompts get what fits beside them.',
+  ),
+  maxQueueMs: integer(
+    undefined,
+    { min: 1, max: 86_400_000 },
+    'Milliseconds a request may wait before it begins; then it gets 503.',
+  ),
+  tenantCacheShare: fraction(
+    0.5,
+    'Share of the KV cache that unused prefixes of one cache_salt may keep from others.',
+  ),
+  trace: text('FILE', undefined, 'Write a trace of every step, to be opened in Perfetto.'),
   maxQueuedRequests: integer(
     256,
     { min: 0, max: 1_000_000 },

@@ -52,6 +52,11 @@ export class CoreDriver {
       numThreads: null,
       maxTokensPerStep: null,
       maxSequences: null,
+      maxStepsInFlight: 2,
+      maxStepMs: null,
+      maxQueueMs: null,
+      tenantCacheShare: 1,
+      tracePath: null,
       ...settings,
     }
     const core = await startCore(spec, (frame) => driver?.receive(frame))
@@ -118,7 +123,9 @@ export class CoreDriver {
 function toSubmission(id: number, job: BenchJob): Submission {
   return {
     id,
+    numChoices: 1,
     tenant: 0,
+    priority: 0,
     sampling: {
       temperature: 0,
       topP: 1,

@@ -62,12 +62,16 @@ export async function startCore(
     maxSequences,
     maxContextLen,
     hashSeed,
+    maxStepsInFlight: spec.maxStepsInFlight,
+    ...(spec.maxStepMs !== null && { maxStepMs: spec.maxStepMs }),
+    ...(spec.maxQueueMs !== null && { maxQueueMs: spec.maxQueueMs }),
+    cacheShareBlocks: Math.max(1, Math.floor(numBlocks * spec.tenantCacheShare)),
   })
   const loop = new StepLoop({
     model,
     scheduler,
     shape: { blockSize, maxBlocksPerSequence },
-    limits: { vocabSize: config.vocabSize, maxContextLen },
+    limits: { vocabSize: config.vocabSize, maxContextLen, maxSequences },
     numStepsBefore: numWarmUpSteps,
     send,
   })
@@ -177,12 +181,13 @@ async function warmUp(
     samplerSlot: 0,
   }
   const row = { sequence, start: 0, numTokens: 1, samples: true, sourceRow: -1 }
+  const step = { rows: [row], blockCopies: new Int32Array(0), numBlockCopies: 0 }
   const submissions = new Map([[0, greedySubmission(tokenIds)]])
   let fastestMs = Number.POSITIVE_INFINITY
   for (let i = 0; i < numWarmUpSteps; i++) {
     const views = model.stepBatches[i % 2]!
     model.fillSamplerSlot(0, tokenIds, 1)
-    packStepBatch(views, [row], submissions, { blockSize, maxBlocksPerSequence })
+    packStepBatch(views, step, submissions, { blockSize, maxBlocksPerSequence })
     const startMs = performance.now()
     await model.step(1, 1, 1)
     fastestMs = Math.min(fastestMs, performance.now() - startMs)
@@ -202,7 +207,9 @@ function checkWarmUpToken(tokenId: number, vocabSize: number): void {
 function greedySubmission(promptTokenIds: Int32Array): Submission {
   return {
     id: 0,
+    numChoices: 1,
     tenant: 0,
+    priority: 0,
     sampling: {
       temperature: 0,
       topP: 1,

@@ -22,6 +22,14 @@ export interface ScheduledRow {
   readonly sourceRow: number
 }
 
+/** What packing reads of a plan; see `StepPlan` in `scheduler/step-plan.ts`. */
+export interface ScheduledStep {
+  readonly rows: readonly ScheduledRow[]
+  /** Pairs: source, destination. */
+  readonly blockCopies: Int32Array
+  readonly numBlockCopies: number
+}
+
 export interface BatchShape {
   readonly blockSize: number
   readonly maxBlocksPerSequence: number
@@ -33,7 +41,7 @@ export interface BatchShape {
  */
 export function packStepBatch(
   views: StepBatchViews,
-  rows: readonly ScheduledRow[],
+  { rows, blockCopies, numBlockCopies }: ScheduledStep,
   submissions: ReadonlyMap<number, Submission>,
   shape: BatchShape,
 ): void {
@@ -61,7 +69,8 @@ export function packStepBatch(
     }
     numTokens += scheduled.numTokens
   }
-  views.numBlockCopies[0] = 0
+  views.numBlockCopies[0] = numBlockCopies
+  for (let i = 0; i < 2 * numBlockCopies; i++) views.blockCopies[i] = blockCopies[i]!
   views.queryStarts[rows.length] = numTokens
   views.biasStarts[rows.length] = adjustments.length
 }

@@ -1,5 +1,5 @@
 import type { Scheduler } from '../../scheduler/scheduler.js'
-import type { StepPlan } from '../../scheduler/step-plan.js'
+import type { StepOutcome, StepPlan } from '../../scheduler/step-plan.js'
 import {
   encodeHeartbeat,
   encodeRefused,
@@ -57,7 +57,7 @@ export class StepLoop {
   /** Bounded by the front's admission: one submit and one abort for each request it let in. */
   #inbox: ToCore[] = []
   #wake: (() => void) | undefined
-  /** What lives, by id. */
+  /** What lives, by sequence: the choices of a request share theirs. */
   readonly #submissions = new Map<number, Submission>()
   readonly #outcome: StepResult & { stepNumber: number; durationMs: number }
   /** Oldest first. */
@@ -102,6 +102,7 @@ export class StepLoop {
     try {
       for (;;) {
         this.#applyInbox()
+        this.#expireWaiting()
         this.#startSteps()
         if (this.isStepInFlight) await this.#finishOldest()
         else await this.#sleep()
@@ -124,7 +125,7 @@ export class StepLoop {
   }
 
   #submit(submission: Submission): void {
-    const { id } = submission
+    const { id, numChoices } = submission
     const fault = this.#submissions.has(id)
       ? `A sequence ${id} lives already.`
       : findSubmissionFault(submission, this.#limits)
@@ -132,25 +133,24 @@ export class StepLoop {
       this.#send(encodeRefused(id, fault))
       return
     }
-    this.#submissions.set(id, submission)
-    const { tenant, promptTokenIds, maxTokens, minTokens, stopTokenIds } = submission
-    const ignoreStopTokens = submission.ignoreEos
-    this.#scheduler.add({
-      id,
-      tenant,
-      promptTokenIds,
-      maxTokens,
-      minTokens,
-      stopTokenIds,
-      ignoreStopTokens,
-    })
+    for (let choice = 0; choice < numChoices; choice++) {
+      this.#submissions.set(id + choice, submission)
+    }
+    const spec = { ...submission, ignoreStopTokens: submission.ignoreEos }
+    this.#scheduler.add(spec, performance.now())
   }
 
-  /** An abort may arrive after the end: then there is nothing left to do. */
+  /** One choice. An abort may arrive after the end: then there is nothing left to do. */
   #abort(id: number): void {
     // Steps in flight were packed already, so nobody asks for the submission again.
     this.#submissions.delete(id)
     this.#scheduler.abort(id)
+  }
+
+  /** Who has waited too long to begin hears of it. */
+  #expireWaiting(): void {
+    const outcomes = this.#scheduler.expireWaiting(performance.now())
+    if (outcomes.length > 0) this.#sendOutcomes(outcomes, 0)
   }
 
   /** As many as may be in flight, while there is something to compute that can be planned now. */
@@ -169,7 +169,7 @@ export class StepLoop {
       if (!readsTokenCounts(this.#submissions.get(id)!)) continue
       this.#model.fillSamplerSlot(samplerSlot, tokenIds.subarray(0, numTokens), numPromptTokens)
     }
-    packStepBatch(views, plan.rows, this.#submissions, this.#shape)
+    packStepBatch(views, plan, this.#submissions, this.#shape)
     const startMs = performance.now()
     const done = this.#model.step(plan.rows.length, plan.numTokens, plan.numDecodes)
     // When an earlier step fails, nobody is left to wait for this one.
@@ -196,8 +196,8 @@ export class StepLoop {
     this.#lastDoneMs = doneMs
 
     this.#checkResults(plan, views.sampledTokenIds)
-    this.#scheduler.commit(plan, views.sampledTokenIds)
-    this.#sendOutcomes(plan, durationMs)
+    this.#scheduler.commit(plan, views.sampledTokenIds, durationMs)
+    this.#sendOutcomes(plan.outcomes, durationMs)
   }
 
   /** A token id that the vocabulary lacks would be read as an input of a later step. */
@@ -214,20 +214,23 @@ export class StepLoop {
   }
 
   /** A step that only prefilled has no entries; its frame still says that the core moves. */
-  #sendOutcomes(plan: StepPlan, durationMs: number): void {
-    const { outcomes } = plan
+  #sendOutcomes(outcomes: readonly StepOutcome[], durationMs: number): void {
     const step = this.#outcome
     step.stepNumber = this.#numSteps
     step.durationMs = durationMs
-    for (let i = 0; i < outcomes.length; i++) {
-      const { sequence, tokenId, finishReason } = outcomes[i]!
-      step.ids[i] = sequence.id
-      step.tokenIds[i] = tokenId
-      step.finishes[i] = stepFinish[finishReason ?? 'none']
-      step.numCachedTokens[i] = sequence.numCachedTokens
-      if (finishReason !== null) this.#submissions.delete(sequence.id)
+    const { length: capacity } = step.ids
+    for (let first = 0; first === 0 || first < outcomes.length; first += capacity) {
+      const numEntries = Math.min(capacity, outcomes.length - first)
+      for (let i = 0; i < numEntries; i++) {
+        const { sequence, tokenId, finishReason } = outcomes[first + i]!
+        step.ids[i] = sequence.id
+        step.tokenIds[i] = tokenId
+        step.finishes[i] = stepFinish[finishReason ?? 'none']
+        step.numCachedTokens[i] = sequence.numCachedTokens
+        if (finishReason !== null) this.#submissions.delete(sequence.id)
+      }
+      this.#send(encodeStep(step, numEntries))
     }
-    this.#send(encodeStep(step, outcomes.length))
   }
 
   /** Until a message comes. An idle core checks its books, at most once a second. */

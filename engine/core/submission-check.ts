@@ -1,9 +1,11 @@
+import { maxPriority, minPriority } from '../../scheduler/sequence.js'
 import type { Submission } from '../frames-to-core.js'
 
 /** What a submission is held against. */
 export interface SubmissionLimits {
   readonly vocabSize: number
   readonly maxContextLen: number
+  readonly maxSequences: number
 }
 
 /**
@@ -15,7 +17,20 @@ export function findSubmissionFault(
   submission: Submission,
   limits: SubmissionLimits,
 ): string | undefined {
-  return findTokenFault(submission, limits) ?? findSamplingFault(submission)
+  return (
+    findChoicesFault(submission, limits) ??
+    findTokenFault(submission, limits) ??
+    findSamplingFault(submission)
+  )
+}
+
+function findChoicesFault(submission: Submission, limits: SubmissionLimits): string | undefined {
+  const { numChoices, priority } = submission
+  if (!isWithin(numChoices, 1, limits.maxSequences)) {
+    return `${numChoices} choices were asked for; 1 to ${limits.maxSequences} can run together.`
+  }
+  const isPriority = Number.isInteger(priority) && isWithin(priority, minPriority, maxPriority)
+  return isPriority ? undefined : `A priority is ${minPriority} to ${maxPriority}.`
 }
 
 function findTokenFault(submission: Submission, limits: SubmissionLimits): string | undefined {

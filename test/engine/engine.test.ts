@@ -6,7 +6,7 @@ import type { Delta, GenerateRequest, Generation } from '../../engine/generate-r
 import { openModel } from '../../engine/model/open-model.js'
 import { tokenizerFromGguf } from '../../engine/text/gguf-tokenizer.js'
 import { buildTokenTable } from '../../engine/text/token-table.js'
-import { cpuStart } from '../support/device-defaults.js'
+import { cpuEngine } from '../support/device-defaults.js'
 import { until } from '../support/processes.js'
 import { fakeAnswer } from './support/fake-model.js'
 import { RecordingLogger } from './support/recording-logger.js'
@@ -19,7 +19,7 @@ const tokenTable = buildTokenTable(description.text)
 const forever = new AbortController().signal
 const baseOptions: EngineOptions = {
   modelPath,
-  ...cpuStart,
+  ...cpuEngine,
   kvCacheType: 'float32',
   maxTokensPerStep: 64,
   maxSequences: 8,

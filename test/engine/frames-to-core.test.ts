@@ -19,7 +19,9 @@ const submission: fc.Arbitrary<Submission> = fc
   .record(
     {
       id,
+      numChoices: fc.nat(128),
       tenant: id,
+      priority: fc.integer({ min: -8, max: 7 }),
       sampling: fc.record(
         {
           temperature: number,
@@ -117,6 +119,11 @@ t.test('a start frame with a missing, wrong or absurd field is refused', (t) => 
     { numThreads: 1.5 },
     { maxTokensPerStep: 0 },
     { maxSequences: '64' },
+    { maxStepsInFlight: 3 },
+    { maxStepMs: 0 },
+    { maxQueueMs: '1s' },
+    { tenantCacheShare: 2 },
+    { tracePath: 7 },
   ]
   for (const change of changes) {
     t.throws(() => decode(encodeStart({ ...spec, ...change })), FrameError, JSON.stringify(change))

@@ -89,7 +89,7 @@ export class InProcessCore {
       }
       const views = this.#model.stepBatches[this.#numModelSteps % 2]!
       const maxBlocksPerSequence = Math.ceil(this.#maxContextLen / blockSize)
-      packStepBatch(views, plan.rows, submissions, { blockSize, maxBlocksPerSequence })
+      packStepBatch(views, plan, submissions, { blockSize, maxBlocksPerSequence })
       await this.#model.step(plan.rows.length, plan.numTokens, plan.numDecodes)
       this.#numModelSteps += 1
       scheduler.commit(plan, views.sampledTokenIds)
@@ -109,7 +109,9 @@ export class InProcessCore {
 function toSubmission(id: number, job: Job): Submission {
   return {
     id,
+    numChoices: 1,
     tenant: job.tenant ?? 0,
+    priority: 0,
     promptTokenIds: Int32Array.from(job.promptTokenIds),
     stopTokenIds: Int32Array.from(job.stopTokenIds ?? []),
     maxTokens: job.maxTokens,

@@ -1,5 +1,9 @@
 import t from 'tap'
-import { packStepBatch, type ScheduledRow } from '../../../engine/core/step-batch.js'
+import {
+  packStepBatch,
+  type ScheduledRow,
+  type ScheduledStep,
+} from '../../../engine/core/step-batch.js'
 import { makeViews } from '../support/fake-model.js'
 import { makeSubmission } from '../support/submissions.js'
 
@@ -53,7 +57,7 @@ t.test('a token that the step in flight samples is named by its row there', (t) 
   const views = makeViews(options)
   const next = { ...decode, start: 8, sourceRow: 2 }
   const submissions = new Map([[11, makeSubmission({ id: 11 })]])
-  packStepBatch(views, [next], submissions, shape)
+  packStepBatch(views, step([next]), submissions, shape)
   t.equal(views.tokenIds[0], -3)
   t.equal(views.positions[0], 8)
   t.equal(views.contextLens[0], 9)
@@ -96,7 +100,10 @@ t.test('adjustments: biases, then bans while the answer is too short, none for a
 })
 
 t.test('a sequence that was never submitted is a bug', (t) => {
-  t.throws(() => packStepBatch(makeViews(options), [decode], new Map(), shape), /never submitted/)
+  t.throws(
+    () => packStepBatch(makeViews(options), step([decode]), new Map(), shape),
+    /never submitted/,
+  )
   t.end()
 })
 
@@ -127,6 +134,18 @@ function pack(minTokens = 0) {
       makeSubmission({ id: 12, biasTokenIds: Int32Array.of(3), biasValues: Float32Array.of(1) }),
     ],
   ])
-  packStepBatch(views, [decode, chunk], submissions, shape)
+  packStepBatch(views, step([decode, chunk]), submissions, shape)
   return views
+}
+
+t.test('blocks to copy are written in pairs', async (t) => {
+  const views = makeViews(options)
+  const blockCopies = Int32Array.of(3, 7, 3, 9, 1, 1)
+  packStepBatch(views, { ...step([]), blockCopies, numBlockCopies: 2 }, new Map(), shape)
+  t.equal(views.numBlockCopies[0], 2)
+  t.same([...views.blockCopies.subarray(0, 4)], [3, 7, 3, 9])
+})
+
+function step(rows: readonly ScheduledRow[]): ScheduledStep {
+  return { rows, blockCopies: new Int32Array(0), numBlockCopies: 0 }
 }

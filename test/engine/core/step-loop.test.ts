@@ -181,7 +181,7 @@ function startLoop(options: StartLoopOptions = {}) {
     model,
     scheduler,
     shape,
-    limits: { vocabSize, maxContextLen: 64 },
+    limits: { vocabSize, maxContextLen: 64, maxSequences: scheduler.limits.maxSequences },
     numStepsBefore: 0,
     send,
   })

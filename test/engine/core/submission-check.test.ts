@@ -3,7 +3,7 @@ import { findSubmissionFault } from '../../../engine/core/submission-check.js'
 import type { Submission } from '../../../engine/frames-to-core.js'
 import { makeSubmission } from '../support/submissions.js'
 
-const limits = { vocabSize: 100, maxContextLen: 16 }
+const limits = { vocabSize: 100, maxContextLen: 16, maxSequences: 8 }
 
 t.test('what the front sends passes', (t) => {
   t.equal(findSubmissionFault(makeSubmission(), limits), undefined)
@@ -14,6 +14,11 @@ t.test('what the front sends passes', (t) => {
 
 t.test('whatever could reach native memory wrongly does not', (t) => {
   const faults: readonly Partial<Submission>[] = [
+    { numChoices: 0 },
+    { numChoices: 9 },
+    { priority: 0.5 },
+    { priority: -9 },
+    { priority: 8 },
     { promptTokenIds: new Int32Array(0) },
     { promptTokenIds: new Int32Array(16), maxTokens: 1 },
     { maxTokens: 0 },

@@ -72,7 +72,7 @@ function makeLoop(spec: StartSpec): StepLoop {
     model: new FakeModel({ ...shape, ...limits, vocabSize, stepMs: 2 }),
     scheduler: new Scheduler({ ...limits, blockSize, maxContextLen, hashSeed: 1 }),
     shape,
-    limits: { vocabSize, maxContextLen },
+    limits: { vocabSize, maxContextLen, maxSequences },
     numStepsBefore: 0,
     send: (frame) => pipe.write(frame),
   })

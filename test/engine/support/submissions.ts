@@ -4,7 +4,9 @@ import type { Submission } from '../../../engine/frames-to-core.js'
 export function makeSubmission(change: Partial<Submission> = {}): Submission {
   return {
     id: 1,
+    numChoices: 1,
     tenant: 0,
+    priority: 0,
     sampling: {
       temperature: 0,
       topP: 1,
