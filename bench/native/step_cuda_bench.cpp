@@ -10,8 +10,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <numeric>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -142,6 +141,7 @@ class StepBench {
     constexpr int kWarmUp = 8;
     std::vector<double> host_us;
     Clock::time_point begin;
+    std::clock_t cpu_begin = 0;
     const kvasir::StepSize size{num_sequences, num_sequences, num_sequences};
     for (int i = 0; i < kWarmUp + num_steps; ++i) {
       kvasir::StepBatch& batch = next_batch();
@@ -155,29 +155,35 @@ class StepBench {
       if (i >= kWarmUp) host_us.push_back(1e3 * milliseconds_since(start_time));
       if (i > 0) finish();
       // The step before this one has just been finished.
-      if (i == kWarmUp) begin = Clock::now();
+      if (i == kWarmUp) {
+        begin = Clock::now();
+        cpu_begin = std::clock();
+      }
     }
     timer_.end();
     finish();
     const double wall_ms = milliseconds_since(begin) / num_steps;
+    const double cpu_ms = 1e3 * static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC;
     const double device_ms = timer_.milliseconds() / num_steps;
     const double num_context = static_cast<double>(num_sequences) * (context_len + num_steps / 2.0);
     const double floor_ms =
         floor_of(config_, num_sequences, num_sequences, num_context, num_context);
     std::printf(
         "decode  B=%-4d after %-5d %8.3f ms %9.0f tok/s  device %8.3f ms  floor %6.3f ms "
-        "%3.0f %%  host %5.0f us a start\n",
+        "%3.0f %%  host %4.0f us a start, %3.0f %% of a core\n",
         num_sequences, context_len, wall_ms, 1e3 * num_sequences / wall_ms, device_ms, floor_ms,
-        100 * floor_ms / device_ms, median(host_us));
+        100 * floor_ms / device_ms, median(host_us), 100 * cpu_ms / (wall_ms * num_steps));
   }
 
   void measure_prefill(int num_sequences, int num_tokens, int num_runs) {
     std::vector<double> wall_ms;
     std::vector<double> device_ms;
+    double first_ms = 0;
     for (int i = 0; i < num_runs + 1; ++i) {
       const Clock::time_point begin = Clock::now();
       timer_.begin();
       prefill(num_sequences, num_tokens);
+      if (i == 0) first_ms = milliseconds_since(begin);
       if (i == 0) continue;
       wall_ms.push_back(milliseconds_since(begin));
       device_ms.push_back(timer_.milliseconds());
@@ -187,9 +193,9 @@ class StepBench {
                                      total * (num_tokens + 1) / 2);
     std::printf(
         "prefill %2d x %-5d         %8.3f ms %9.0f tok/s  device %8.3f ms  floor %6.3f ms "
-        "%3.0f %%\n",
+        "%3.0f %%  the first %.1f ms\n",
         num_sequences, num_tokens, median(wall_ms), 1e3 * total / median(wall_ms),
-        median(device_ms), floor_ms, 100 * floor_ms / median(device_ms));
+        median(device_ms), floor_ms, 100 * floor_ms / median(device_ms), first_ms);
   }
 
  private:

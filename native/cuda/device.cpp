@@ -1,7 +1,5 @@
 #include "native/cuda/device.h"
 
-#include "native/cuda.h"
-
 namespace kvasir {
 
 namespace {
@@ -15,12 +13,6 @@ std::string gigabytes(std::size_t num_bytes) {
 }
 
 }  // namespace
-
-void use_cuda_device() {
-  const CudaStatus status = cuda_status();
-  CHECK(status.fault.empty(), status.fault);
-  CUDA_CHECK(cudaSetDevice(status.devices.front().index));
-}
 
 DeviceMemory::DeviceMemory(std::size_t num_bytes) : num_bytes_(num_bytes) {
   const cudaError_t status = cudaMalloc(&data_, num_bytes);

@@ -13,8 +13,8 @@
 
 namespace kvasir {
 
-// Throws kernels::Error, a sentence with what was found and what is needed, unless there is a
-// device that this build has code for. Makes it the calling thread's device.
+// Makes the first device the calling thread's. Throws kernels::Error, a sentence with what was
+// found and what is needed, unless this build can run on it (status.cpp).
 void use_cuda_device();
 
 // One allocation on the device.

@@ -1,8 +1,10 @@
 // What there is of CUDA on this machine, and whether it can be used.
-#include <cuda_runtime.h>
+#include <algorithm>
+#include <limits>
 
 #include "native/cuda.h"
 #include "native/cuda/count_tokens.h"
+#include "native/cuda/device.h"
 
 namespace kvasir {
 
@@ -41,10 +43,24 @@ std::string count_fault(cudaError_t status, const CudaStatus& found) {
   return "The GPU cannot be used: " + reason("cudaGetDeviceCount", status) + ".";
 }
 
+// Asks the driver for the memory that is free, which makes a context there.
+std::string read_free_bytes(CudaDevice& device) {
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+  const char* call = "cudaSetDevice";
+  cudaError_t status = cudaSetDevice(device.index);
+  if (status == cudaSuccess) {
+    call = "cudaMemGetInfo";
+    status = cudaMemGetInfo(&free_bytes, &total_bytes);
+  }
+  device.free_bytes = free_bytes;
+  return status == cudaSuccess ? "" : reason(call, status);
+}
+
 // Fills in what is known of a device. Returns why it cannot be used, or nothing.
 std::string read_device(int index, CudaDevice& device) {
   cudaDeviceProp properties{};
-  cudaError_t status = cudaGetDeviceProperties(&properties, index);
+  const cudaError_t status = cudaGetDeviceProperties(&properties, index);
   if (status != cudaSuccess) return reason("cudaGetDeviceProperties", status) + ".";
   device = {index,
             properties.name,
@@ -53,30 +69,23 @@ std::string read_device(int index, CudaDevice& device) {
             0,
             properties.multiProcessorCount};
   const std::string name = "GPU " + std::to_string(index) + " (" + device.name + ")";
+  const std::string advice = " Choose another with CUDA_VISIBLE_DEVICES, or --device cpu.";
   if (device.compute_capability < kMinComputeCapability) {
     return name + " has compute capability " + capability_text(device.compute_capability) +
-           " and " + capability_text(kMinComputeCapability) +
-           " or newer is needed. Choose --device cpu.";
+           " and " + capability_text(kMinComputeCapability) + " or newer is needed." + advice;
   }
-  std::size_t free_bytes = 0;
-  std::size_t total_bytes = 0;
-  status = cudaSetDevice(index);
-  if (status == cudaSuccess) status = cudaMemGetInfo(&free_bytes, &total_bytes);
-  if (status != cudaSuccess) {
-    return name + " cannot be used: " + reason("cudaMemGetInfo", status) + ".";
-  }
-  device.free_bytes = free_bytes;
+  const std::string fault = read_free_bytes(device);
+  if (!fault.empty()) return name + " cannot be used: " + fault + "." + advice;
   if (!has_code_for_device()) {
     return "This build has no code for " + name + ", compute capability " +
            capability_text(device.compute_capability) +
-           ". Build it with that capability in CMAKE_CUDA_ARCHITECTURES, or choose --device cpu.";
+           ". Build it with that capability in CMAKE_CUDA_ARCHITECTURES." + advice;
   }
   return "";
 }
 
-}  // namespace
-
-CudaStatus cuda_status() {
+// Looks at no more than max_devices.
+CudaStatus find_devices(int max_devices) {
   CudaStatus found{true, std::nullopt, std::nullopt, "", {}};
   int version = 0;
   if (cudaDriverGetVersion(&version) == cudaSuccess && version > 0) found.driver_version = version;
@@ -88,13 +97,24 @@ CudaStatus cuda_status() {
     found.fault = count_fault(status == cudaSuccess ? cudaErrorNoDevice : status, found);
     return found;
   }
-  // The first device serves; the others are only told of.
-  for (int index = num_devices - 1; index >= 0; --index) {
+  // The first device serves and is looked at last, so that it is the current one afterwards. The
+  // others are only told of: their memory is given back.
+  for (int index = std::min(num_devices, max_devices) - 1; index >= 0; --index) {
     CudaDevice device{};
     found.fault = read_device(index, device);
     found.devices.insert(found.devices.begin(), device);
+    if (index > 0) cudaDeviceReset();
   }
   return found;
+}
+
+}  // namespace
+
+CudaStatus cuda_status() { return find_devices(std::numeric_limits<int>::max()); }
+
+void use_cuda_device() {
+  const CudaStatus status = find_devices(1);
+  CHECK(status.fault.empty(), status.fault);
 }
 
 }  // namespace kvasir
