@@ -22,7 +22,7 @@ export function takeTable(
   isMiss: boolean,
 ): boolean {
   const { blockSize } = pool
-  const { tenant, tokenIds, blockTable } = sequence
+  const { blockTable } = sequence
   const numNeeded = sequence.isProtected
     ? blockTable.length
     : Math.ceil(sequence.numTokens / blockSize)
@@ -34,7 +34,7 @@ export function takeTable(
   // The logits of the last token pick the next one, so it is computed even if it is cached. Its
   // block is then computed as a whole: a published block is shared, and never written again.
   const maxHits = isMiss ? 0 : Math.floor((sequence.numTokens - 1) / blockSize)
-  const numHits = pool.matchPrefix(tenant, tokenIds, maxHits, blockTable)
+  const numHits = findPrefix(sequence, maxHits, pool)
   const isComputed = numHits === maxHits || !isBeingComputed(sequence, numHits, pool, running)
   const fork = numHits < maxHits || isMiss ? undefined : findFork(sequence, pool)
   if (!isComputed || fork === 'later') return false
@@ -45,7 +45,6 @@ export function takeTable(
 
   for (let i = 0; i < numHits; i++) pool.share(blockTable[i]!)
   for (let i = numHits; i < numNeeded; i++) blockTable[i] = pool.take()
-  sequence.root = pool.root
   sequence.numBlocks = numNeeded
   sequence.numPublishedBlocks = numHits
   sequence.numComputedTokens = numHits * blockSize
@@ -57,6 +56,26 @@ export function takeTable(
   }
   sequence.numPlannedTokens = sequence.numComputedTokens
   return true
+}
+
+/**
+ * Looks up the blocks of its first tokens, at most `maxHits`. Whoever waits is asked for in every
+ * step, and a long prompt has thousands of blocks: if what was found the last time is still
+ * published, the look-up goes on from there.
+ */
+function findPrefix(sequence: Sequence, maxHits: number, pool: BlockPool): number {
+  const { tenant, tokenIds, blockTable, numFoundBlocks } = sequence
+  const isKnown =
+    numFoundBlocks > 0 &&
+    numFoundBlocks <= maxHits &&
+    sequence.root === pool.root &&
+    pool.publicationOf(blockTable[numFoundBlocks - 1]!) === sequence.foundPublication
+  const numKnown = isKnown ? numFoundBlocks : 0
+  const numHits = pool.matchPrefix(tenant, tokenIds, maxHits, blockTable, numKnown)
+  sequence.root = pool.root
+  sequence.numFoundBlocks = numHits
+  sequence.foundPublication = numHits === 0 ? 0 : pool.publicationOf(blockTable[numHits - 1]!)
+  return numHits
 }
 
 /**

@@ -17,7 +17,7 @@ export const rootParent = -1
  * parent's id stands for everything before the block; that is sound because a block with published
  * children is never unpublished, hence an id in a key cannot come to mean other tokens.
  *
- * All memory is taken by the constructor: 4 * blockSize + 32 bytes a block, and 8 to 16 of buckets.
+ * All memory is taken by the constructor: 4 * blockSize + 40 bytes a block, and 8 to 16 of buckets.
  */
 export class BlockHash {
   readonly #blockSize: number
@@ -30,9 +30,11 @@ export class BlockHash {
   readonly #parents: Int32Array // [numBlocks], noKey if the block is not published
   readonly #roots: Int32Array // [numBlocks], the negative number at the start of the chain
   readonly #tenants: Float64Array // [numBlocks]
+  readonly #publications: Float64Array // [numBlocks], the number of its last publication
   readonly #tokenIds: Int32Array // [numBlocks, blockSize]
   readonly #numChildren: Int32Array // [numBlocks], published blocks whose parent this is
   #numPublished = 0
+  #numPublications = 0
 
   constructor(numBlocks: number, blockSize: number, hashSeed: number) {
     this.#blockSize = blockSize
@@ -44,6 +46,7 @@ export class BlockHash {
     this.#parents = new Int32Array(numBlocks).fill(noKey)
     this.#roots = new Int32Array(numBlocks)
     this.#tenants = new Float64Array(numBlocks)
+    this.#publications = new Float64Array(numBlocks)
     this.#tokenIds = new Int32Array(numBlocks * blockSize)
     this.#numChildren = new Int32Array(numBlocks)
   }
@@ -72,6 +75,14 @@ export class BlockHash {
   tenantOf(blockId: number): number {
     assert(this.has(blockId), 'no tenant of a block that is not published', blockId)
     return this.#tenants[blockId]!
+  }
+
+  /**
+   * A number that no other publication has; 0 if the block is not published. As long as it is the
+   * same the block has not been unpublished, hence neither has any block before it in its chain.
+   */
+  publicationOf(blockId: number): number {
+    return this.has(blockId) ? this.#publications[blockId]! : 0
   }
 
   /** Published blocks that continue this one; while there are any, it must stay. */
@@ -137,6 +148,7 @@ export class BlockHash {
     }
     this.#roots[blockId] = parentId < 0 ? parentId : this.#roots[parentId]!
     if (parentId >= 0) this.#numChildren[parentId]!++
+    this.#publications[blockId] = ++this.#numPublications
     this.#numPublished++
   }
 

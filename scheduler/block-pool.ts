@@ -110,19 +110,26 @@ export class BlockPool {
     return this.#published.matches(blockId, parentId, tenant, tokenIds, start)
   }
 
+  /** Equal numbers mean that the block, and its chain, stayed published in between; 0: it is not. */
+  publicationOf(blockId: number): number {
+    return this.#published.publicationOf(blockId)
+  }
+
   /**
    * Finds the published blocks that hold the first tokens of `tokenIds`, at most `maxBlocks`, and
    * writes their ids to the front of `blockTable`. Returns how many. Takes none of them: the answer
-   * is good until the pool changes, and `share` makes it last.
+   * is good until the pool changes, and `share` makes it last. The first `numKnown` blocks are in the
+   * table already.
    */
   matchPrefix(
     tenant: number,
     tokenIds: Int32Array,
     maxBlocks: number,
     blockTable: Int32Array,
+    numKnown = 0,
   ): number {
-    let parentId = this.#root
-    for (let i = 0; i < maxBlocks; i++) {
+    let parentId = numKnown === 0 ? this.#root : blockTable[numKnown - 1]!
+    for (let i = numKnown; i < maxBlocks; i++) {
       const blockId = this.#published.find(parentId, tenant, tokenIds, i * this.blockSize)
       if (blockId === -1) return i
       blockTable[i] = blockId

@@ -82,7 +82,10 @@ export class Sequence {
   numBlocks = 0
   /** Leading blocks that are full, computed and offered for reuse. They are never written again. */
   numPublishedBlocks = 0
-  /** The parent of the first block's key; the pool's root when the sequence was admitted. */
+  /** What was found at the last look-up: so many blocks, and the publication of the last of them. */
+  numFoundBlocks = 0
+  foundPublication = 0
+  /** The parent of the first block's key; the pool's root when it was last looked up. */
   root = rootParent
 
   /** Its place in the native sampler state, 0 to maxSequences - 1, while it runs; else -1. */

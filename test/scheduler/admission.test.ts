@@ -1,8 +1,17 @@
 import t from 'tap'
-import type { Scheduler } from '../../scheduler/scheduler.js'
+import { BlockPool } from '../../scheduler/block-pool.js'
+import { Scheduler } from '../../scheduler/scheduler.js'
 import type { Sequence } from '../../scheduler/sequence.js'
 import type { StepPlan } from '../../scheduler/step-plan.js'
-import { add, commit, createScheduler, describe, range, step } from './simulation/drive.js'
+import {
+  add,
+  commit,
+  createScheduler,
+  describe,
+  range,
+  smallLimits,
+  step,
+} from './simulation/drive.js'
 
 /** The pairs of blocks that a plan copies. */
 function copies(plan: StepPlan): number[][] {
@@ -186,4 +195,53 @@ t.test('a sequence waits for room, also for what it would revive', async (t) => 
   t.equal(step(scheduler), '2:1', 'three blocks are left, one is reserved')
   while (other.status !== 'finished') step(scheduler)
   t.match(step(scheduler), /^3:/)
+})
+
+/** The first in line misses room, and is looked up in every step: its shared beginning only once. */
+t.test('what was found for one that waits is found again only while it is published', async (t) => {
+  const looked: number[] = []
+  class Watched extends BlockPool {
+    override matchPrefix(
+      tenant: number,
+      tokenIds: Int32Array,
+      maxBlocks: number,
+      blockTable: Int32Array,
+      numKnown = 0,
+    ): number {
+      if (tokenIds[0] === 0) looked.push(numKnown)
+      return super.matchPrefix(tenant, tokenIds, maxBlocks, blockTable, numKnown)
+    }
+  }
+  const limits = { ...smallLimits, numBlocks: 8, maxContextLen: 32, maxTokensPerStep: 16 }
+  const scheduler = new Scheduler(limits, new Watched(limits.numBlocks, limits.blockSize, 1))
+  add(scheduler, 1, range(0, 9), { maxTokens: 1 })
+  step(scheduler)
+  const busy = add(scheduler, 2, range(100, 15), { maxTokens: 15 })
+  step(scheduler)
+  add(scheduler, 3, Int32Array.of(...range(0, 9), ...range(200, 6)))
+  looked.length = 0
+  t.equal(step(scheduler), '2:1')
+  t.equal(step(scheduler), '2:1')
+  t.same(looked, [0, 2])
+  t.equal(scheduler.resetPrefixCache(), 2)
+  t.equal(step(scheduler), '2:1')
+  t.same(looked, [0, 2, 0])
+  while (busy.status !== 'finished') step(scheduler)
+  t.equal(step(scheduler), '3:15')
+})
+
+t.test('what was evicted for another is not taken for what was found', async (t) => {
+  const scheduler = createScheduler({ numBlocks: 8, maxContextLen: 32, maxTokensPerStep: 16 })
+  add(scheduler, 1, range(0, 9), { maxTokens: 1 })
+  step(scheduler)
+  const busy = add(scheduler, 2, range(100, 15), { maxTokens: 17 })
+  step(scheduler)
+  const waiting = add(scheduler, 3, Int32Array.of(...range(0, 9), ...range(200, 6)))
+  t.equal(step(scheduler), '2:1')
+  t.equal(waiting.numFoundBlocks, 2)
+  while (busy.status !== 'finished') t.equal(step(scheduler), '2:1')
+  t.ok(scheduler.stats.numEvictions > 0)
+  const plan = scheduler.schedule()!
+  t.ok(waiting.numCachedTokens < 8)
+  commit(scheduler, plan)
 })

@@ -24,6 +24,21 @@ t.test('a block is found under its own key alone', async (t) => {
   t.ok(index.has(3) && !index.has(0))
 })
 
+t.test('a block that was published again is told from one that stayed published', async (t) => {
+  const index = new BlockHash(8, 4, 99)
+  t.equal(index.publicationOf(0), 0)
+  index.insert(0, rootParent, 0, tokens, 0)
+  index.insert(1, rootParent, 1, tokens, 0)
+  const first = index.publicationOf(0)
+  t.ok(first > 0)
+  t.not(index.publicationOf(1), first)
+  t.equal(index.publicationOf(0), first)
+  index.remove(0)
+  t.equal(index.publicationOf(0), 0)
+  index.insert(0, rootParent, 0, tokens, 0)
+  t.not(index.publicationOf(0), first)
+})
+
 t.test('chains under different roots have nothing in common', async (t) => {
   const index = new BlockHash(8, 4, 99)
   index.insert(0, rootParent, 0, tokens, 0)
