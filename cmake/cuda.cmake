@@ -53,8 +53,13 @@ endif()
 if(KVASIR_HAS_CUDA)
   # Before the language is enabled and the first target is made: both read these.
   set(CMAKE_CUDA_COMPILER ${KVASIR_NVCC})
-  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
-    set(CMAKE_CUDA_ARCHITECTURES 89-real 90-real 90-virtual)
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    if(DEFINED ENV{CUDAARCHS})
+      # Kept: a build folder that configures itself again must not change its mind.
+      set(CMAKE_CUDA_ARCHITECTURES $ENV{CUDAARCHS} CACHE STRING "Devices to build for")
+    else()
+      set(CMAKE_CUDA_ARCHITECTURES 89-real 90-real 90-virtual)
+    endif()
   endif()
   # The addon must load where there is no CUDA at all: the runtime is part of it, and the driver is
   # looked for when the first call is made.
