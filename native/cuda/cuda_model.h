@@ -52,7 +52,8 @@ class CudaModel : public Model {
     PinnedMemory sampled_token_ids;
     CudaEvent has_inputs;
     CudaEvent has_sampled;
-    CudaEvent is_done;
+    // The next step computes while this one is waited for, so the host need not be quick.
+    CudaEvent is_done{CudaEvent::Wait::kSleeping};
   };
 
   void load(WeightSource& source, const OnProgress& on_progress);

@@ -75,7 +75,14 @@ class CudaStream {
 // A point on a stream that other streams and the host can wait for.
 class CudaEvent {
  public:
-  CudaEvent() { CUDA_CHECK(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)); }
+  // How the host waits: polling sees the event at once and takes a whole core; sleeping sees it
+  // some 0.1 ms later and takes none.
+  enum class Wait { kPolling, kSleeping };
+
+  explicit CudaEvent(Wait wait = Wait::kPolling) {
+    const unsigned sleeping = wait == Wait::kSleeping ? cudaEventBlockingSync : 0;
+    CUDA_CHECK(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | sleeping));
+  }
   ~CudaEvent() { cudaEventDestroy(event_); }
   CudaEvent(const CudaEvent&) = delete;
   CudaEvent& operator=(const CudaEvent&) = delete;

@@ -122,20 +122,26 @@ void CudaLlamaFamily::down_projection(const Step& step, const CudaLayerWeights& 
 void CudaLlamaFamily::sample(const Step& step) const {
   const int num_rows = step.shape.num_rows;
   if (num_rows == 0) return;
-  kernels::cuda_gather_rows({layout_.workspace.last_rows, layout_.workspace.residual,
-                             step.inputs.row_tokens, type_, num_rows, config_.hidden_size},
-                            step.stream);
+  const void* rows = layout_.workspace.residual;
+  // With a row for every token they are where they should be.
+  if (num_rows < step.shape.num_tokens) {
+    rows = layout_.workspace.last_rows;
+    kernels::cuda_gather_rows({layout_.workspace.last_rows, layout_.workspace.residual,
+                               step.inputs.row_tokens, type_, num_rows, config_.hidden_size},
+                              step.stream);
+  }
   for (int row = 0; row < num_rows; row += max_logit_rows_) {
-    sample_rows(step, row, std::min(max_logit_rows_, num_rows - row));
+    sample_rows(step, rows, row, std::min(max_logit_rows_, num_rows - row));
   }
 }
 
-void CudaLlamaFamily::sample_rows(const Step& step, int first_row, int num_rows) const {
+void CudaLlamaFamily::sample_rows(const Step& step, const void* rows, int first_row,
+                                  int num_rows) const {
   const std::size_t row_bytes = kernels::row_bytes(type_, config_.hidden_size);
-  const auto* const rows = static_cast<const std::byte*>(layout_.workspace.last_rows) +
-                           static_cast<std::size_t>(first_row) * row_bytes;
+  const auto* const first =
+      static_cast<const std::byte*>(rows) + static_cast<std::size_t>(first_row) * row_bytes;
   kernels::CudaLinear head =
-      linear(layout_.workspace.logits, rows, layout_.weights.output, num_rows, config_.hidden_size,
+      linear(layout_.workspace.logits, first, layout_.weights.output, num_rows, config_.hidden_size,
              config_.vocab_size, LinearOutput::kLogits);
   head.norm_weight = layout_.weights.output_norm;
   kernels::cuda_linear(head, step.stream);

@@ -42,7 +42,7 @@ class CudaLlamaFamily {
   void embed(const Step& step) const;
   void attend(const Step& step, const CudaLayerWeights& weights, int layer) const;
   void sample(const Step& step) const;
-  void sample_rows(const Step& step, int first_row, int num_rows) const;
+  void sample_rows(const Step& step, const void* rows, int first_row, int num_rows) const;
 
   // A linear layer over rows that lie behind each other.
   kernels::CudaLinear linear(void* out, const void* x, const void* weight, int num_tokens,
