@@ -54,6 +54,9 @@ t.test('entries of the addon', async (t) => {
       if ((await outcome(() => load(...args))) === 'ok') throw new Error('nonsense was loaded')
       await outcome(() => (addon.cpuFeatures as AnyFunction)(...args))
       await outcome(() => (addon.defaultNumThreads as AnyFunction)(...args))
+      await outcome(() => (addon.cudaStatus as AnyFunction)(...args))
+      const needs = addon.memoryNeeds as AnyFunction
+      if ((await outcome(() => needs(...args))) === 'ok') throw new Error('nonsense was planned')
     }),
     { numRuns: 300 },
   )
@@ -82,6 +85,7 @@ t.test('a spec with one value replaced', async (t) => {
       let target: Record<string, unknown> = spec
       for (const key of path.slice(0, -1)) target = target[key] as Record<string, unknown>
       target[last] = value
+      await outcome(() => (addon.memoryNeeds as AnyFunction)({ ...spec, device: 'cuda' }))
       let model: NativeModel | undefined
       await outcome(async () => {
         model = (await (addon.loadModel as AnyFunction)(spec, () => {})) as NativeModel

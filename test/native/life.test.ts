@@ -34,6 +34,23 @@ t.test('the addon says what the machine can do', async (t) => {
   t.ok(Number.isInteger(numThreads) && numThreads >= 1 && numThreads <= 256)
 })
 
+t.test('the addon says what there is of CUDA, with or without it', async (t) => {
+  const { isBuilt, driverVersion, runtimeVersion, fault, devices } = addon.cudaStatus()
+  t.equal(runtimeVersion !== null, isBuilt)
+  if (!isBuilt) t.match(fault, /no CUDA backend.*nvcc.*Install .*choose --device cpu/)
+  else if (driverVersion === null) t.match(fault, /no NVIDIA driver.*--device cpu/)
+  t.equal(fault === null, devices.length > 0, 'there is a device, or a reason')
+  const spec = { ...tiny.spec, device: 'cuda' } as const
+  if (isBuilt) t.match(addon.memoryNeeds(spec), { weights: Number, workspace: Number })
+  else t.throws(() => addon.memoryNeeds(spec), { message: fault! })
+  if (fault === null) return
+  await t.rejects(
+    addon.loadModel(spec, () => {}),
+    { message: fault },
+    'a load is refused with the same',
+  )
+})
+
 t.test('two steps may be in flight, a third and an end are refused', async (t) => {
   const { model, sizes } = await start()
   const [first, second] = model.stepBatches
