@@ -1,13 +1,17 @@
-import type { Delta, Finish } from './generate-request.js'
+import type { Delta, Usage } from './generate-request.js'
+
+/** A delta that waits, and grows while it does. */
+type PendingDelta = { -readonly [K in keyof Delta]: Delta[K] }
 
 /**
- * Between a core that never waits and a reader that may be slow: at most one delta is pending, and
- * what comes while it waits is merged into it. One reader.
+ * Between a core that never waits and a reader that may be slow: at most one delta of each choice
+ * is pending, and what comes while it waits is merged into it. One reader.
  */
 export class DeltaBuffer implements AsyncIterableIterator<Delta> {
   readonly #onReturn: () => void
-  #pending: Delta | undefined
-  #end: { readonly error?: unknown } | undefined
+  /** By choice; whose text has waited longest comes first. */
+  readonly #pending = new Map<number, PendingDelta>()
+  #end: { readonly error?: unknown; readonly usage?: Usage } | undefined
   #wake: (() => void) | undefined
 
   /** `onReturn` is called when the reader goes away before the end. */
@@ -15,20 +19,21 @@ export class DeltaBuffer implements AsyncIterableIterator<Delta> {
     this.#onReturn = onReturn
   }
 
-  /** Characters that wait for the reader. */
-  get pendingLen(): number {
-    return this.#pending?.text.length ?? 0
+  /** Characters of a choice that wait for the reader. */
+  pendingLen(choice: number): number {
+    return this.#pending.get(choice)?.text.length ?? 0
   }
 
-  /** The delta that carries `finish` is the last one. Ignored after the end. */
-  push(text: string, numTokens: number, finish?: Finish): void {
+  /** With `usage` this was the last delta of the last choice. Ignored after the end. */
+  push(delta: Omit<Delta, 'usage'>, usage?: Usage): void {
     if (this.#end !== undefined) return
-    const delta = {
-      text: (this.#pending?.text ?? '') + text,
-      numTokens: (this.#pending?.numTokens ?? 0) + numTokens,
-    }
-    this.#pending = finish === undefined ? delta : { ...delta, finish }
-    if (finish !== undefined) this.#end = {}
+    const { choice, text, numTokens, finish } = delta
+    const pending = this.#pending.get(choice) ?? { choice, text: '', numTokens: 0 }
+    pending.text += text
+    pending.numTokens += numTokens
+    if (finish !== undefined) pending.finish = finish
+    this.#pending.set(choice, pending)
+    if (usage !== undefined) this.#end = { usage }
     this.#wake?.()
   }
 
@@ -41,8 +46,8 @@ export class DeltaBuffer implements AsyncIterableIterator<Delta> {
 
   /** What waits is dropped: nobody wants it any more. */
   cancel(reason: unknown): void {
-    if (this.#end !== undefined && this.#pending === undefined) return
-    this.#pending = undefined
+    if (this.#end !== undefined && this.#pending.size === 0) return
+    this.#pending.clear()
     this.#end = { error: reason }
     this.#wake?.()
   }
@@ -52,15 +57,16 @@ export class DeltaBuffer implements AsyncIterableIterator<Delta> {
   }
 
   async next(): Promise<IteratorResult<Delta, undefined>> {
-    while (this.#pending === undefined && this.#end === undefined) {
+    while (this.#pending.size === 0 && this.#end === undefined) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })
       this.#wake = undefined
     }
-    const delta = this.#pending
-    if (delta !== undefined) {
-      this.#pending = undefined
+    for (const [choice, delta] of this.#pending) {
+      this.#pending.delete(choice)
+      // Whatever finished last: the one that is read last tells the counts.
+      if (this.#pending.size === 0 && this.#end?.usage !== undefined) delta.usage = this.#end.usage
       return { done: false, value: delta }
     }
     const end = this.#end
@@ -70,7 +76,7 @@ export class DeltaBuffer implements AsyncIterableIterator<Delta> {
   }
 
   async return(): Promise<IteratorResult<Delta, undefined>> {
-    this.#pending = undefined
+    this.#pending.clear()
     this.#end = {}
     this.#onReturn()
     return { done: true, value: undefined }

@@ -22,6 +22,7 @@ import { Supervisor } from './supervisor.js'
 import { tokenizerFromGguf } from './text/gguf-tokenizer.js'
 import { buildTokenTable, type TokenTable } from './text/token-table.js'
 import { TokenizerPool } from './text/tokenizer-pool.js'
+import { beginTrace, endTrace } from './trace-file.js'
 
 /** One long prompt must not hold up all others; each thread has its own copy of the vocabulary. */
 const numTokenizerThreads = 2
@@ -33,6 +34,7 @@ const minQueuedTokens = 262_144
  */
 export async function startEngine(options: EngineOptions): Promise<StartedEngine> {
   const description = await openModel(options.modelPath, { tokenizerFromGguf })
+  if (options.tracePath !== undefined) beginTrace(options.tracePath)
   return new CoreEngine(
     options,
     description,
@@ -49,11 +51,12 @@ export class CoreEngine implements StartedEngine {
   readonly #tokenTable: TokenTable
   readonly #supervisor: Supervisor
   readonly #admission: Admission
-  /** Everything the core has, or will have as soon as there is one. */
+  /** Every sequence that the core has, or will have as soon as there is one, by id. */
   readonly #live = new Map<number, LiveGeneration>()
   readonly #created: number
   #tokenizers: TokenizerPool | undefined
   #maxContextLen: number
+  #maxSequences: number | undefined
   #lastId = 0
   #isDraining = false
   #hasFailed = false
@@ -82,6 +85,7 @@ export class CoreEngine implements StartedEngine {
       created: this.#created,
       maxContextLen: this.#maxContextLen,
       vocabSize: this.#description.config.vocabSize,
+      maxSequences: this.#maxSequences,
     }
   }
 
@@ -97,7 +101,7 @@ export class CoreEngine implements StartedEngine {
   async generate(request: GenerateRequest, signal: AbortSignal): Promise<Generation> {
     signal.throwIfAborted()
     this.#requireReady()
-    const ticket = this.#admission.enter()
+    const ticket = this.#admission.enter(request.numChoices)
     try {
       const promptTokenIds = await this.#encode(request.prompt, signal)
       signal.throwIfAborted()
@@ -109,9 +113,9 @@ export class CoreEngine implements StartedEngine {
   }
 
   async inspect(): Promise<EngineSnapshot> {
-    const counts = await this.#supervisor.inspect()
+    const state = await this.#supervisor.inspect()
     const { corePid, numRestarts } = this.#supervisor
-    return { ...counts, corePid, numCoreRestarts: numRestarts }
+    return { ...state, corePid, numCoreRestarts: numRestarts }
   }
 
   async drain(timeoutMs: number): Promise<{ readonly numUnfinished: number }> {
@@ -133,6 +137,8 @@ export class CoreEngine implements StartedEngine {
     this.#isDraining = true
     this.#failAll(shuttingDown())
     await Promise.all([this.#supervisor.close(), this.#tokenizers?.close()])
+    const { tracePath } = this.#options
+    if (tracePath !== undefined) endTrace(tracePath)
   }
 
   #makeSupervisor(corePath: string): Supervisor {
@@ -215,32 +221,33 @@ export class CoreEngine implements StartedEngine {
     // A prompt took its time, and meanwhile everything may have ended.
     if (this.#closing !== undefined) throw shuttingDown()
     if (this.state === 'failed') throw engineGivenUp()
-    const submission = makeSubmission(++this.#lastId, request, promptTokenIds, {
+    const submission = makeSubmission(this.#lastId + 1, request, promptTokenIds, {
       generation: this.generationDefaults,
       vocabSize: this.#description.config.vocabSize,
       maxContextLen: this.#maxContextLen,
     })
     this.#admission.queueTokens(ticket, promptTokenIds.length)
+    this.#lastId += submission.numChoices
 
-    const text = new GenerationText(
-      this.#tokenTable,
-      request.stop.stopStrings ?? [],
-      submission.minTokens,
-    )
+    const { stopStrings = [] } = request.stop
     const onAbort = () => generation.cancel(signal.reason)
-    const generation = new LiveGeneration(submission, text, {
+    const generation = new LiveGeneration(submission, {
+      makeText: () => new GenerationText(this.#tokenTable, stopStrings, submission.minTokens),
       onFirstToken: () => this.#admission.unqueueTokens(ticket),
-      onEnd: (isCoreDone) => {
-        signal.removeEventListener('abort', onAbort)
-        this.#live.delete(submission.id)
-        this.#admission.leave(ticket)
+      onChoiceEnd: (id, isCoreDone) => {
+        this.#live.delete(id)
+        this.#admission.releaseSlot(ticket)
         // A core that is only starting was never given it, and takes no abort for the front's error.
         const isWithCore = !isCoreDone && this.#supervisor.state === 'ready'
-        if (isWithCore) this.#supervisor.send(encodeAbort(submission.id))
+        if (isWithCore) this.#supervisor.send(encodeAbort(id))
+      },
+      onEnd: () => {
+        signal.removeEventListener('abort', onAbort)
+        this.#admission.leave(ticket)
       },
     })
     signal.addEventListener('abort', onAbort, { once: true })
-    this.#live.set(generation.id, generation)
+    for (let i = 0; i < submission.numChoices; i++) this.#live.set(submission.id + i, generation)
     // Between two cores it waits for the next one.
     if (this.#supervisor.state === 'ready') this.#supervisor.send(generation.takeSubmitFrame())
     return generation
@@ -248,12 +255,13 @@ export class CoreEngine implements StartedEngine {
 
   #onCoreReady(ready: CoreReady): void {
     this.#maxContextLen = ready.maxContextLen
+    this.#maxSequences = ready.maxSequences
     this.#admission.maxRunning = ready.maxSequences
     this.#options.onMemoryPlan?.({
       ...ready,
       numCacheTokens: ready.numBlocks * ready.blockSize,
     })
-    for (const generation of this.#live.values()) {
+    for (const generation of this.#liveGenerations()) {
       this.#supervisor.send(generation.takeSubmitFrame())
     }
   }
@@ -265,7 +273,7 @@ export class CoreEngine implements StartedEngine {
     const error = canRestart
       ? engineFailed('The process that ran the model ended during this request.')
       : engineGivenUp()
-    for (const generation of [...this.#live.values()]) {
+    for (const generation of this.#liveGenerations()) {
       if (canRestart && generation.canBeResubmitted) continue
       generation.fail(error)
     }
@@ -280,12 +288,17 @@ export class CoreEngine implements StartedEngine {
     for (let i = 0; i < ids.length; i++) {
       // An answer that was ended here may get one more token before the core hears of it.
       const generation = this.#live.get(ids[i]!)
-      generation?.receiveToken(tokenIds[i]!, finishes[i]!, numCachedTokens[i]!)
+      generation?.receiveToken(ids[i]!, tokenIds[i]!, finishes[i]!, numCachedTokens[i]!)
     }
   }
 
   #failAll(error: EngineError): void {
-    for (const generation of [...this.#live.values()]) generation.fail(error)
+    for (const generation of this.#liveGenerations()) generation.fail(error)
+  }
+
+  /** Each once, however many choices of it live; a list, because some end while it is read. */
+  #liveGenerations(): readonly LiveGeneration[] {
+    return [...new Set(this.#live.values())]
   }
 }
 

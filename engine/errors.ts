@@ -58,10 +58,20 @@ export function invalidTemplateInput(templateMessage: string): EngineError {
 
 const maxTemplateMessageLen = 512
 
-export function serverOverloaded(numQueued: number, maxQueued: number): EngineError {
+/** `numWanted` answers were asked for; each choice of a request is one. */
+export function serverOverloaded(numQueued: number, maxQueued: number, numWanted = 1): EngineError {
+  const wish = numWanted === 1 ? '' : `, and this request asks for ${numWanted} more`
   return new EngineError(
     'server_overloaded',
-    `The queue holds ${numQueued} of at most ${maxQueued} requests. Try again in a moment.`,
+    `The queue holds ${numQueued} of at most ${maxQueued} answers${wish}. Try again in a moment.`,
+  )
+}
+
+export function queueTimeout(): EngineError {
+  return new EngineError(
+    'server_overloaded',
+    'The request waited in the queue for as long as the server allows and was not begun. ' +
+      'Try again in a moment.',
   )
 }
 

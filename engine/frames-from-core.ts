@@ -6,7 +6,7 @@ export type FromCore =
   | { readonly kind: 'ready'; readonly ready: CoreReady }
   | { readonly kind: 'step'; readonly step: StepResult }
   | { readonly kind: 'refused'; readonly id: number; readonly message: string }
-  | { readonly kind: 'state'; readonly id: number; readonly counts: CoreCounts }
+  | { readonly kind: 'state'; readonly id: number; readonly state: CoreState }
   | { readonly kind: 'heartbeat'; readonly heartbeat: Heartbeat }
   | { readonly kind: 'fatal'; readonly message: string }
 
@@ -53,16 +53,53 @@ export interface StepResult {
 /** Values of StepResult.finishes. */
 export const stepFinish = { none: 0, stop: 1, length: 2, failed: 3, queue_timeout: 4 } as const
 
-export interface CoreCounts {
+/** What the core says of itself when it is asked; the numbers are the scheduler's. */
+export interface CoreState {
   readonly numRunning: number
   readonly numWaiting: number
+  readonly numWaitingTokens: number
+  readonly numStepsInFlight: number
   readonly numBlocks: number
   readonly numFreeBlocks: number
   readonly numCachedBlocks: number
   readonly numUsedBlocks: number
+  /** Totals since the core's start. */
   readonly numSteps: number
   readonly numPreemptions: number
+  readonly numEvictions: number
+  /** Prompt tokens that were found in the cache instead of being computed. */
+  readonly numPrefixHitTokens: number
+  readonly numQueueTimeouts: number
+  readonly lastStep: LastStepState
+  /** Those with sequences now; the first maxTenantsInState of numTenants. */
+  readonly tenants: readonly TenantState[]
+  readonly numTenants: number
 }
+
+/** What the step that ended last consisted of, and where its time went; zeros before the first. */
+export interface LastStepState {
+  readonly stepNumber: number
+  readonly numDecodes: number
+  readonly numPromptTokens: number
+  readonly numAdmitted: number
+  readonly numBlockCopies: number
+  readonly planMs: number
+  readonly packMs: number
+  /** How long the device worked on it. */
+  readonly durationMs: number
+  readonly commitMs: number
+}
+
+export interface TenantState {
+  /** 0, or a number made of a salt with a secret of the front. */
+  readonly tenant: number
+  readonly numWaiting: number
+  readonly numRunning: number
+  readonly numCachedBlocks: number
+  readonly deficit: number
+}
+
+export const maxTenantsInState = 64
 
 /** Sent twice a second while there is work, so that a long step differs from a dead core. */
 export interface Heartbeat {
@@ -107,16 +144,42 @@ const readyTexts = [
   'kernels',
 ] as const satisfies readonly (keyof CoreReady)[]
 
-const countNames = [
+const stateNumbers = [
   'numRunning',
   'numWaiting',
+  'numWaitingTokens',
+  'numStepsInFlight',
   'numBlocks',
   'numFreeBlocks',
   'numCachedBlocks',
   'numUsedBlocks',
   'numSteps',
   'numPreemptions',
-] as const satisfies readonly (keyof CoreCounts)[]
+  'numEvictions',
+  'numPrefixHitTokens',
+  'numQueueTimeouts',
+  'numTenants',
+] as const satisfies readonly (keyof CoreState)[]
+
+const lastStepNumbers = [
+  'stepNumber',
+  'numDecodes',
+  'numPromptTokens',
+  'numAdmitted',
+  'numBlockCopies',
+  'planMs',
+  'packMs',
+  'durationMs',
+  'commitMs',
+] as const satisfies readonly (keyof LastStepState)[]
+
+const tenantNumbers = [
+  'tenant',
+  'numWaiting',
+  'numRunning',
+  'numCachedBlocks',
+  'deficit',
+] as const satisfies readonly (keyof TenantState)[]
 
 export function encodeLoading(numBytesDone: number, numBytes: number): Buffer {
   return new FieldWriter(frameType.loading, 16).f64(numBytesDone).f64(numBytes).finish()
@@ -145,10 +208,10 @@ export function encodeRefused(id: number, message: string): Buffer {
   return new FieldWriter(frameType.refused, 8 + text.length).f64(id).bytes(text).finish()
 }
 
-export function encodeState(id: number, counts: CoreCounts): Buffer {
-  const writer = new FieldWriter(frameType.state, 8 + countNames.length * 8).f64(id)
-  for (const name of countNames) writer.f64(counts[name])
-  return writer.finish()
+/** Asked for by people, not by machines: JSON. */
+export function encodeState(id: number, state: CoreState): Buffer {
+  const json = Buffer.from(JSON.stringify(state))
+  return new FieldWriter(frameType.state, 8 + json.length).f64(id).bytes(json).finish()
 }
 
 export function encodeHeartbeat(heartbeat: Heartbeat): Buffer {
@@ -182,7 +245,7 @@ function decodeFields(type: number, fields: FieldReader): FromCore {
     case frameType.refused:
       return { kind: 'refused', id: fields.integer(), message: fields.text() }
     case frameType.state:
-      return { kind: 'state', id: fields.integer(), counts: decodeIntegers(countNames, fields) }
+      return { kind: 'state', id: fields.integer(), state: decodeState(fields.text()) }
     case frameType.heartbeat:
       return {
         kind: 'heartbeat',
@@ -197,20 +260,42 @@ function decodeFields(type: number, fields: FieldReader): FromCore {
 
 /** Sent once, so it is JSON; every field is checked all the same. */
 function decodeReady(json: string): CoreReady {
-  let ready: Partial<Record<keyof CoreReady, unknown>> | null
-  try {
-    ready = JSON.parse(json) as typeof ready
-  } catch (error) {
-    throw new FrameError('The ready frame is not JSON.', { cause: error })
-  }
-  const isNumber = (value: unknown) => typeof value === 'number' && value >= 0
+  const ready = parseJson('ready', json)
+  const isNumber = (name: keyof CoreReady) => typeof ready[name] === 'number' && ready[name] >= 0
   const isValid =
-    typeof ready === 'object' &&
-    ready !== null &&
-    readyNumbers.every((name) => isNumber(ready[name])) &&
-    readyTexts.every((name) => typeof ready[name] === 'string')
+    readyNumbers.every(isNumber) && readyTexts.every((name) => typeof ready[name] === 'string')
   if (!isValid) throw new FrameError('The ready frame lacks a field or has one of a wrong type.')
-  return ready as CoreReady
+  return ready as unknown as CoreReady
+}
+
+function decodeState(json: string): CoreState {
+  const state = parseJson('state', json)
+  const { tenants } = state
+  const isValid =
+    hasNumbers(state, stateNumbers) &&
+    hasNumbers(state.lastStep, lastStepNumbers) &&
+    Array.isArray(tenants) &&
+    tenants.length <= maxTenantsInState &&
+    tenants.every((tenant) => hasNumbers(tenant, tenantNumbers))
+  if (!isValid) throw new FrameError('The state frame lacks a field or has one of a wrong type.')
+  return state as unknown as CoreState
+}
+
+function parseJson(name: string, json: string): Readonly<Record<string, unknown>> {
+  let value: unknown
+  try {
+    value = JSON.parse(json)
+  } catch (error) {
+    throw new FrameError(`The ${name} frame is not JSON.`, { cause: error })
+  }
+  if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
+  throw new FrameError(`The ${name} frame is not an object.`)
+}
+
+function hasNumbers(value: unknown, names: readonly string[]): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const fields = value as Readonly<Record<string, unknown>>
+  return names.every((name) => typeof fields[name] === 'number')
 }
 
 function decodeStep(fields: FieldReader): StepResult {
@@ -234,13 +319,4 @@ function decodeDuration(fields: FieldReader): number {
     throw new FrameError(`${duration} is not a duration.`)
   }
   return duration
-}
-
-function decodeIntegers<Name extends string>(
-  names: readonly Name[],
-  fields: FieldReader,
-): Record<Name, number> {
-  const numbers = {} as Record<Name, number>
-  for (const name of names) numbers[name] = fields.integer()
-  return numbers
 }

@@ -1,3 +1,4 @@
+import type { CoreState } from './frames-from-core.js'
 import type { SamplingParams, StopParams } from './sampling-params.js'
 
 /** One message of a chat, in the template's words. */
@@ -28,30 +29,40 @@ export interface GenerateRequest {
   readonly prompt: Prompt
   readonly sampling: Partial<SamplingParams>
   readonly stop: Partial<StopParams>
-  /** What prefix reuse is confined to; 0 until there are API keys. */
+  /** Answers to the one prompt, 1 to ModelCard.maxSequences. */
+  readonly numChoices: number
+  /** Lower goes first; minPriority to maxPriority. */
+  readonly priority: number
+  /** What prefix reuse is confined to, below 2^53; 0 is shared by all who name none. */
   readonly tenant: number
 }
 
 export type FinishReason = 'stop' | 'length'
 
-/** A piece of an answer. The last one carries `finish`. Text may be empty. */
+/** A piece of one choice's answer; its last one carries `finish`. Text may be empty. */
 export interface Delta {
+  /** From 0. */
+  readonly choice: number
   readonly text: string
   /** Tokens behind this piece, including those whose text is still held back. */
   readonly numTokens: number
   readonly finish?: Finish
+  /** Of all choices together. Only in the very last delta, with the finish of its choice. */
+  readonly usage?: Usage
 }
 
 export interface Finish {
   readonly reason: FinishReason
   /** The stop string that matched, if one did. */
   readonly stopString?: string
-  readonly usage: Usage
 }
 
 export interface Usage {
+  /** The prompt is one, however many choices it has. */
   readonly numPromptTokens: number
+  /** Of these, found in the prefix cache when the first choice began. */
   readonly numCachedTokens: number
+  /** Over all choices. */
   readonly numCompletionTokens: number
 }
 
@@ -85,17 +96,11 @@ export interface ModelCard {
   readonly maxContextLen: number
   /** Width of the logits; a logit_bias key must lie below it. */
   readonly vocabSize: number
+  /** Sequences in one step, and so the most choices of one request; unknown until it is loaded. */
+  readonly maxSequences: number | undefined
 }
 
-export interface EngineSnapshot {
-  readonly numRunning: number
-  readonly numWaiting: number
-  readonly numBlocks: number
-  readonly numFreeBlocks: number
-  readonly numCachedBlocks: number
-  readonly numUsedBlocks: number
-  readonly numSteps: number
-  readonly numPreemptions: number
+export interface EngineSnapshot extends CoreState {
   readonly corePid: number
   readonly numCoreRestarts: number
 }

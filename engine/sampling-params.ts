@@ -37,6 +37,11 @@ export interface StopParams {
   readonly stopStrings: readonly string[]
 }
 
+/** Priorities are whole numbers; the lowest goes first. */
+export const minPriority = -8
+export const maxPriority = 7
+/** Choices of one request, whatever the server's own limit. */
+export const maxChoices = 128
 export const maxLogitBiases = 1024
 export const maxStopStrings = 16
 export const maxStopStringBytes = 256

@@ -31,9 +31,9 @@ export function makeSubmission(
   const seed = BigInt.asUintN(64, sampling.seed ?? randomBytes(8).readBigUInt64LE())
   return {
     id,
-    numChoices: 1,
+    numChoices: request.numChoices,
     tenant: request.tenant,
-    priority: 0,
+    priority: request.priority,
     sampling: {
       temperature: sampling.temperature ?? generation.temperature ?? 1,
       topP: sampling.topP ?? generation.topP ?? 1,

@@ -1,6 +1,6 @@
 import { CoreProcess } from './core-process.js'
 import { engineFailed, modelLoading } from './errors.js'
-import type { CoreCounts, CoreReady, FromCore } from './frames-from-core.js'
+import type { CoreReady, CoreState, FromCore } from './frames-from-core.js'
 import { encodeInspect, encodeStart, type StartSpec } from './frames-to-core.js'
 import type { Logger } from './logger.js'
 import { defaultWatchdogLimits, Watchdog, type WatchdogLimits } from './watchdog.js'
@@ -32,7 +32,7 @@ const memoryMs = 5 * 60_000
 const maxFailedStarts = 2
 
 interface PendingInspect {
-  readonly resolve: (counts: CoreCounts) => void
+  readonly resolve: (state: CoreState) => void
   readonly reject: (error: unknown) => void
 }
 
@@ -92,8 +92,8 @@ export class Supervisor {
     this.#core?.send(frame)
   }
 
-  /** Asks the core for its counts; a core that does not answer in five seconds is no answer. */
-  inspect(): Promise<CoreCounts> {
+  /** Asks the core what it is doing; a core that does not answer in five seconds is no answer. */
+  inspect(): Promise<CoreState> {
     if (this.#state !== 'ready') return Promise.reject(modelLoading())
     const id = ++this.#lastInspectId
     return new Promise((resolve, reject) => {
@@ -152,7 +152,7 @@ export class Supervisor {
         this.#watchdog?.noteHeartbeat(message.heartbeat, nowMs)
         break
       case 'state':
-        this.#inspects.get(message.id)?.resolve(message.counts)
+        this.#inspects.get(message.id)?.resolve(message.state)
         break
       case 'step':
         this.#watchdog?.noteStep(message.step, nowMs)

@@ -38,56 +38,77 @@ export function toUsageWire(usage: Usage): UsageWire {
 
 /** The chunks of a stream as ready text: only the parts that change are written each time. */
 export interface ChunkFrames {
-  /** What comes before any text; empty where the format has no such chunk. */
+  /** What comes before any text, for every choice; empty where the format has no such chunk. */
   readonly opening: string
-  text(text: string): string
-  finish(finish: Finish): string
+  text(choice: number, text: string): string
+  finish(choice: number, finish: Finish): string
   usage(usage: UsageWire): string
 }
 
-/** Turns deltas into frames, as many as there are in one write. */
+/** How a stream is written. */
+export interface ChunkOptions {
+  readonly numChoices: number
+  readonly includeUsage: boolean
+}
+
+/** Turns deltas into frames, as many as there are in one write. Choices come as they are made. */
 export async function* toFrames(
   deltas: AsyncIterable<Delta>,
   frames: ChunkFrames,
-  options: { readonly includeUsage: boolean; readonly onFinish: (finish: Finish) => void },
+  options: { readonly includeUsage: boolean; readonly onUsage: (usage: Usage) => void },
 ): AsyncGenerator<string, void> {
   if (frames.opening !== '') yield frames.opening
-  for await (const { text, finish } of deltas) {
-    const textFrame = text === '' ? '' : frames.text(text)
-    if (finish === undefined) {
-      if (textFrame !== '') yield textFrame
+  for await (const { choice, text, finish, usage } of deltas) {
+    const textFrame = text === '' ? '' : frames.text(choice, text)
+    const finishFrame = finish === undefined ? '' : frames.finish(choice, finish)
+    if (usage === undefined) {
+      if (textFrame + finishFrame !== '') yield textFrame + finishFrame
       continue
     }
-    options.onFinish(finish)
-    const usageFrame = options.includeUsage ? frames.usage(toUsageWire(finish.usage)) : ''
-    yield textFrame + frames.finish(finish) + usageFrame
+    options.onUsage(usage)
+    yield textFrame + finishFrame + (options.includeUsage ? frames.usage(toUsageWire(usage)) : '')
     return
   }
   throw new Error('the engine ended a generation without a finish')
 }
 
 export interface WholeAnswer {
-  readonly text: string
-  readonly finish: Finish
+  /** In order. */
+  readonly choices: readonly { readonly text: string; readonly finish: Finish }[]
+  readonly usage: Usage
 }
 
-export async function collectAnswer(deltas: AsyncIterable<Delta>): Promise<WholeAnswer> {
-  const pieces: string[] = []
-  for await (const { text, finish } of deltas) {
-    pieces.push(text)
-    if (finish !== undefined) return { text: pieces.join(''), finish }
+export async function collectAnswer(
+  deltas: AsyncIterable<Delta>,
+  numChoices: number,
+): Promise<WholeAnswer> {
+  const pieces = Array.from({ length: numChoices }, (): string[] => [])
+  const finishes: Finish[] = []
+  for await (const { choice, text, finish, usage } of deltas) {
+    pieces[choice]!.push(text)
+    if (finish !== undefined) finishes[choice] = finish
+    if (usage === undefined) continue
+    const choices = pieces.map((texts, i) => ({ text: texts.join(''), finish: finishes[i]! }))
+    return { choices, usage }
   }
   throw new Error('the engine ended a generation without a finish')
 }
+
+/** What stands before and behind the text. */
+export type ChunkTemplate = readonly [string, string]
 
 /**
  * Splits the JSON of a sample chunk at its marker string, so that a chunk is prefix + text + suffix:
  * the shape is written once, as an object, and JSON.stringify never sees more than the text.
  */
-export function splitTemplate(sample: object): readonly [string, string] {
+export function splitTemplate(sample: object): ChunkTemplate {
   const [prefix, suffix] = JSON.stringify(sample).split(JSON.stringify(templateMarker))
   if (prefix === undefined || suffix === undefined) throw new Error('the template has no marker')
   return [`data: ${prefix}`, `${suffix}\n\n`]
+}
+
+export function fillTemplate([prefix, suffix]: ChunkTemplate, text: string): string {
+  return `${prefix}${JSON.stringify(text)}${suffix}`
 }
 
 /** Stands for the text in a sample chunk. Its NULs keep it apart from any model's name. */

@@ -1,15 +1,15 @@
 import type { ChatMessage, GenerateRequest } from '../engine/generate-request.js'
-import type { AnswerHead, ChunkFrames, WholeAnswer } from './answer.js'
-import { splitTemplate, templateMarker, toUsageWire } from './answer.js'
-import { toSamplingParams, toStopParams } from './sampling-wire.js'
+import type { AnswerHead, ChunkFrames, ChunkOptions, WholeAnswer } from './answer.js'
+import { fillTemplate, splitTemplate, templateMarker, toUsageWire } from './answer.js'
+import {
+  toSamplingParams,
+  toSchedulingParams,
+  toStopParams,
+  type WireContext,
+} from './sampling-wire.js'
 import type { ChatCompletionRequest, ChatMessageWire } from './schemas/chat-request.js'
 import type { ChatCompletion, ChatCompletionChunk } from './schemas/responses.js'
 import { toDataFrame } from './sse.js'
-
-export interface WireContext {
-  readonly vocabSize: number
-  readonly defaultMaxTokens: number | undefined
-}
 
 export function toGenerateRequest(
   body: ChatCompletionRequest,
@@ -20,7 +20,7 @@ export function toGenerateRequest(
     prompt: { kind: 'chat', messages: body.messages.map(toChatMessage) },
     sampling: toSamplingParams(body, context.vocabSize),
     stop: toStopParams(body, maxTokens),
-    tenant: 0,
+    ...toSchedulingParams(body, context),
   }
 }
 
@@ -70,7 +70,6 @@ function joinParts(content: string | readonly TextPart[]): string {
 }
 
 export function toChatCompletion(head: AnswerHead, answer: WholeAnswer): ChatCompletion {
-  const { text, finish } = answer
   return {
     id: head.id,
     object: 'chat.completion',
@@ -78,23 +77,24 @@ export function toChatCompletion(head: AnswerHead, answer: WholeAnswer): ChatCom
     model: head.model,
     system_fingerprint: head.system_fingerprint,
     service_tier: 'default',
-    choices: [
-      {
-        index: 0,
-        message: { role: 'assistant', content: text, refusal: null },
-        logprobs: null,
-        finish_reason: finish.reason,
-        stop_reason: finish.stopString ?? null,
-      },
-    ],
-    usage: toUsageWire(finish.usage),
+    choices: answer.choices.map(({ text, finish }, index) => ({
+      index,
+      message: { role: 'assistant', content: text, refusal: null },
+      logprobs: null,
+      finish_reason: finish.reason,
+      stop_reason: finish.stopString ?? null,
+    })),
+    usage: toUsageWire(answer.usage),
   }
 }
 
 type ChunkChoice = ChatCompletionChunk['choices'][number]
 
-/** The chunks of api shape: role, text …, finish with an empty delta, and usage when asked for. */
-export function chatChunkFrames(head: AnswerHead, includeUsage: boolean): ChunkFrames {
+/** For each choice a role, text …, a finish with an empty delta; then usage when asked for. */
+export function chatChunkFrames(
+  head: AnswerHead,
+  { numChoices, includeUsage }: ChunkOptions,
+): ChunkFrames {
   const chunk = (choices: ChunkChoice[]): ChatCompletionChunk => ({
     id: head.id,
     object: 'chat.completion.chunk',
@@ -105,19 +105,24 @@ export function chatChunkFrames(head: AnswerHead, includeUsage: boolean): ChunkF
     choices,
     ...(includeUsage && { usage: null }),
   })
-  const choice = (delta: ChunkChoice['delta']): ChunkChoice => ({
-    index: 0,
+  const choice = (index: number, delta: ChunkChoice['delta']): ChunkChoice => ({
+    index,
     delta,
     logprobs: null,
     finish_reason: null,
   })
-  const [prefix, suffix] = splitTemplate(chunk([choice({ content: templateMarker })]))
+  const indices = Array.from({ length: numChoices }, (_, index) => index)
+  const openingOf = (index: number) =>
+    toDataFrame(chunk([choice(index, { role: 'assistant', content: '', refusal: null })]))
+  const templates = indices.map((index) =>
+    splitTemplate(chunk([choice(index, { content: templateMarker })])),
+  )
   return {
-    opening: toDataFrame(chunk([choice({ role: 'assistant', content: '', refusal: null })])),
-    text: (text) => `${prefix}${JSON.stringify(text)}${suffix}`,
-    finish: ({ reason, stopString }) =>
+    opening: indices.map(openingOf).join(''),
+    text: (index, text) => fillTemplate(templates[index]!, text),
+    finish: (index, { reason, stopString }) =>
       toDataFrame(
-        chunk([{ ...choice({}), finish_reason: reason, stop_reason: stopString ?? null }]),
+        chunk([{ ...choice(index, {}), finish_reason: reason, stop_reason: stopString ?? null }]),
       ),
     usage: (usage) => toDataFrame({ ...chunk([]), usage }),
   }

@@ -1,4 +1,5 @@
 import { DEFAULT_MODEL } from '../engine/model/catalog.js'
+import { maxChoices } from '../engine/sampling-params.js'
 import type { Command } from './command-line.js'
 import {
   bytes,
@@ -89,8 +90,14 @@ export const serveFlags = {
   maxQueuedRequests: integer(
     256,
     { min: 0, max: 1_000_000 },
-    'Requests that may wait; the next one gets 503.',
+    'Answers that may wait; a request for more gets 503. A request with n counts n times.',
   ),
+  maxQueuedTokens: integer(
+    undefined,
+    { min: 1, max: 2 ** 31 - 1 },
+    'Prompt tokens that may wait; the next prompt gets 503. Default: the context, at least 262144.',
+  ),
+  maxN: integer(16, { min: 1, max: maxChoices }, 'Answers (n) that one request may ask for.'),
   defaultMaxTokens: integer(
     undefined,
     { min: 1, max: 2 ** 31 - 1 },

@@ -1,10 +1,14 @@
 import { contextLengthExceeded } from '../engine/errors.js'
 import type { GenerateRequest, ModelCard, Prompt } from '../engine/generate-request.js'
-import type { AnswerHead, ChunkFrames, WholeAnswer } from './answer.js'
-import { splitTemplate, templateMarker, toUsageWire } from './answer.js'
-import type { WireContext } from './chat-wire.js'
+import type { AnswerHead, ChunkFrames, ChunkOptions, WholeAnswer } from './answer.js'
+import { fillTemplate, splitTemplate, templateMarker, toUsageWire } from './answer.js'
 import { ApiError } from './errors.js'
-import { toSamplingParams, toStopParams } from './sampling-wire.js'
+import {
+  toSamplingParams,
+  toSchedulingParams,
+  toStopParams,
+  type WireContext,
+} from './sampling-wire.js'
 import type { CompletionRequest } from './schemas/completion-request.js'
 import type { Completion, CompletionChunk } from './schemas/responses.js'
 import { toDataFrame } from './sse.js'
@@ -33,7 +37,7 @@ export function toGenerateRequest(body: CompletionRequest, context: WireContext)
     prompt: toPrompt(body.prompt, context.vocabSize),
     sampling: toSamplingParams(body, context.vocabSize),
     stop: toStopParams(body, body.max_tokens ?? context.defaultMaxTokens),
-    tenant: 0,
+    ...toSchedulingParams(body, context),
   }
 }
 
@@ -51,28 +55,28 @@ function toPrompt(prompt: string | readonly number[], vocabSize: number): Prompt
 }
 
 export function toCompletion(head: AnswerHead, answer: WholeAnswer): Completion {
-  const { text, finish } = answer
   return {
     id: head.id,
     object: 'text_completion',
     created: head.created,
     model: head.model,
     system_fingerprint: head.system_fingerprint,
-    choices: [
-      {
-        index: 0,
-        text,
-        logprobs: null,
-        finish_reason: finish.reason,
-        stop_reason: finish.stopString ?? null,
-      },
-    ],
-    usage: toUsageWire(finish.usage),
+    choices: answer.choices.map(({ text, finish }, index) => ({
+      index,
+      text,
+      logprobs: null,
+      finish_reason: finish.reason,
+      stop_reason: finish.stopString ?? null,
+    })),
+    usage: toUsageWire(answer.usage),
   }
 }
 
-/** Text chunks, a finish chunk with empty text, and usage when asked for. */
-export function completionChunkFrames(head: AnswerHead, includeUsage: boolean): ChunkFrames {
+/** For each choice text chunks and a finish chunk with empty text; then usage when asked for. */
+export function completionChunkFrames(
+  head: AnswerHead,
+  { numChoices, includeUsage }: ChunkOptions,
+): ChunkFrames {
   const chunk = (choices: CompletionChunk['choices']): CompletionChunk => ({
     id: head.id,
     object: 'text_completion',
@@ -82,15 +86,17 @@ export function completionChunkFrames(head: AnswerHead, includeUsage: boolean): 
     choices,
     ...(includeUsage && { usage: null }),
   })
-  const choice = (text: string) =>
-    ({ index: 0, text, logprobs: null, finish_reason: null }) as const
-  const [prefix, suffix] = splitTemplate(chunk([choice(templateMarker)]))
+  const choice = (index: number, text: string) =>
+    ({ index, text, logprobs: null, finish_reason: null }) as const
+  const templates = Array.from({ length: numChoices }, (_, index) =>
+    splitTemplate(chunk([choice(index, templateMarker)])),
+  )
   return {
     opening: '',
-    text: (text) => `${prefix}${JSON.stringify(text)}${suffix}`,
-    finish: ({ reason, stopString }) =>
+    text: (index, text) => fillTemplate(templates[index]!, text),
+    finish: (index, { reason, stopString }) =>
       toDataFrame(
-        chunk([{ ...choice(''), finish_reason: reason, stop_reason: stopString ?? null }]),
+        chunk([{ ...choice(index, ''), finish_reason: reason, stop_reason: stopString ?? null }]),
       ),
     usage: (usage) => toDataFrame({ ...chunk([]), usage }),
   }

@@ -107,7 +107,8 @@ export const catalogue: Readonly<Record<ErrorCode, CatalogueEntry>> = {
   server_overloaded: {
     status: 503,
     type: 'server_error',
-    meaning: 'The queue is full. Try again after `retry-after` seconds.',
+    meaning:
+      'The queue is full, or the request waited in it for `--max-queue-ms`. Try again after `retry-after` seconds.',
     retryAfterSeconds: 1,
   },
   model_loading: {

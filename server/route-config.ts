@@ -24,6 +24,10 @@ export interface AppConfig {
   readonly corsOrigins: readonly string[]
   readonly exposeInternalState: boolean
   readonly defaultMaxTokens: number | undefined
+  /** The most answers (n) of one request; the engine may be able to make fewer. */
+  readonly maxChoices: number
+  /** Whether a request may be refused after it has waited for a while. */
+  readonly canExpire: boolean
   readonly keepAliveMs: number
   readonly stallTimeoutMs: number
 }
@@ -36,6 +40,8 @@ export const defaultAppConfig: AppConfig = {
   corsOrigins: [],
   exposeInternalState: false,
   defaultMaxTokens: undefined,
+  maxChoices: 16,
+  canExpire: false,
   keepAliveMs: 15_000,
   stallTimeoutMs: 30_000,
 }

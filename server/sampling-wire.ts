@@ -1,8 +1,18 @@
+import type { GenerateRequest } from '../engine/generate-request.js'
 import type { LogitBias, SamplingParams, StopParams } from '../engine/sampling-params.js'
 import { ApiError } from './errors.js'
 import type { CompletionRequest } from './schemas/completion-request.js'
+import { tenantOf } from './tenant.js'
 
 type WireSampling = Omit<CompletionRequest, 'prompt' | 'model' | 'stream' | 'stream_options'>
+
+/** What a request is held against beyond its schema. */
+export interface WireContext {
+  readonly vocabSize: number
+  readonly defaultMaxTokens: number | undefined
+  /** The most answers (n) a request may ask for. */
+  readonly maxChoices: number
+}
 
 /** Below this, dividing logits by the temperature leaves the range of fp32: it means greedy. */
 const minTemperature = 1e-5
@@ -34,6 +44,22 @@ export function toStopParams(
     ignoreEos: body.ignore_eos,
     stopStrings: typeof body.stop === 'string' ? [body.stop] : body.stop,
   })
+}
+
+/** How many answers, how soon, and with whom their prefixes are shared. */
+export function toSchedulingParams(
+  body: WireSampling,
+  { maxChoices }: WireContext,
+): Pick<GenerateRequest, 'numChoices' | 'priority' | 'tenant'> {
+  const { n = 1, priority = 0, cache_salt: cacheSalt } = body
+  if (n > maxChoices) {
+    throw new ApiError(
+      'invalid_value',
+      `Invalid value for 'n': ${n} was given; this server makes at most ${maxChoices} answers to a request.`,
+      'n',
+    )
+  }
+  return { numChoices: n, priority, tenant: cacheSalt === undefined ? 0 : tenantOf(cacheSalt) }
 }
 
 /** The width of the logits is the limit, not the tokenizer's size: the kernel writes there. */

@@ -62,6 +62,7 @@ function start(spec: StartSpec): void {
 /** The connection is gone, and with it everyone who could read an answer. */
 function leave(): void {
   if (phase === 'ended') return
+  core?.trace?.close()
   if (areNativeThreadsBusy()) kill()
   phase = 'ended'
   core?.model.close()
@@ -72,6 +73,7 @@ function leave(): void {
 function fail(code: number, error: unknown): void {
   const isBusy = areNativeThreadsBusy()
   phase = 'ended'
+  core?.trace?.close()
   const isForOperator = code === coreExitCode.startFailed || !(error instanceof Error)
   process.stderr.write(`${isForOperator ? messageOf(error) : error.stack}\n`)
   const end = () => (isBusy ? kill() : process.exit(code))

@@ -16,6 +16,7 @@ import {
 } from './memory-plan.js'
 import { packStepBatch } from './step-batch.js'
 import { StepLoop } from './step-loop.js'
+import { StepTrace } from './step-trace.js'
 
 const numWarmUpSteps = 2
 
@@ -29,6 +30,7 @@ export interface StartedCore {
   readonly scheduler: Scheduler
   readonly model: NativeModel
   readonly loop: StepLoop
+  readonly trace: StepTrace | undefined
   readonly ready: CoreReady
 }
 
@@ -67,6 +69,7 @@ export async function startCore(
     ...(spec.maxQueueMs !== null && { maxQueueMs: spec.maxQueueMs }),
     cacheShareBlocks: Math.max(1, Math.floor(numBlocks * spec.tenantCacheShare)),
   })
+  const trace = spec.tracePath === null ? undefined : StepTrace.open(spec.tracePath)
   const loop = new StepLoop({
     model,
     scheduler,
@@ -74,6 +77,7 @@ export async function startCore(
     limits: { vocabSize: config.vocabSize, maxContextLen, maxSequences },
     numStepsBefore: numWarmUpSteps,
     send,
+    trace,
   })
   const { weights, kvCache, workspace, sampler } = model.memory
   const ready = {
@@ -94,7 +98,7 @@ export async function startCore(
     cacheType: setting.cacheType,
     kernels: setting.device.kind === 'cpu' ? addon.cpuFeatures().kernels : setting.device.gpu.name,
   }
-  return { model, scheduler, loop, ready }
+  return { model, scheduler, loop, trace, ready }
 }
 
 interface Setting {

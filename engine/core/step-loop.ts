@@ -5,12 +5,14 @@ import {
   encodeRefused,
   encodeState,
   encodeStep,
+  maxTenantsInState,
   type StepResult,
   stepFinish,
 } from '../frames-from-core.js'
 import type { Submission, ToCore } from '../frames-to-core.js'
 import type { NativeModel, StepBatchViews } from './addon.js'
 import { type BatchShape, packStepBatch } from './step-batch.js'
+import type { StepTrace } from './step-trace.js'
 import { findSubmissionFault, type SubmissionLimits } from './submission-check.js'
 
 export interface StepLoopOptions {
@@ -22,12 +24,16 @@ export interface StepLoopOptions {
   readonly numStepsBefore: number
   /** Hands a frame to the front; never waits. */
   readonly send: (frame: Buffer) => void
+  readonly trace?: StepTrace | undefined
 }
 
 /** A step that was handed to the native side. */
 interface StepInFlight {
   readonly plan: StepPlan
   readonly views: StepBatchViews
+  /** How long it took to plan and to pack. */
+  readonly planMs: number
+  readonly packMs: number
   readonly startMs: number
   readonly done: Promise<void>
 }
@@ -54,6 +60,7 @@ export class StepLoop {
   readonly #shape: BatchShape
   readonly #limits: SubmissionLimits
   readonly #send: (frame: Buffer) => void
+  readonly #trace: StepTrace | undefined
   /** Bounded by the front's admission: one submit and one abort for each request it let in. */
   #inbox: ToCore[] = []
   #wake: (() => void) | undefined
@@ -65,6 +72,7 @@ export class StepLoop {
   #numModelSteps: number
   #numSteps = 0
   #lastDoneMs = 0
+  #lastTimes = { planMs: 0, packMs: 0, commitMs: 0 }
   #lastCheckMs = Number.NEGATIVE_INFINITY
   #heartbeat: NodeJS.Timeout | undefined
 
@@ -74,6 +82,7 @@ export class StepLoop {
     this.#shape = options.shape
     this.#limits = options.limits
     this.#send = options.send
+    this.#trace = options.trace
     this.#numModelSteps = options.numStepsBefore
     const { maxSequences } = options.scheduler.limits
     this.#outcome = {
@@ -126,18 +135,25 @@ export class StepLoop {
 
   #submit(submission: Submission): void {
     const { id, numChoices } = submission
-    const fault = this.#submissions.has(id)
-      ? `A sequence ${id} lives already.`
-      : findSubmissionFault(submission, this.#limits)
+    const fault =
+      findSubmissionFault(submission, this.#limits) ?? this.#findLivingFault(id, numChoices)
     if (fault !== undefined) {
       this.#send(encodeRefused(id, fault))
       return
     }
+    const nowMs = performance.now()
     for (let choice = 0; choice < numChoices; choice++) {
       this.#submissions.set(id + choice, submission)
+      this.#trace?.queued(id + choice, nowMs)
     }
-    const spec = { ...submission, ignoreStopTokens: submission.ignoreEos }
-    this.#scheduler.add(spec, performance.now())
+    this.#scheduler.add({ ...submission, ignoreStopTokens: submission.ignoreEos }, nowMs)
+  }
+
+  #findLivingFault(firstId: number, numChoices: number): string | undefined {
+    for (let id = firstId; id < firstId + numChoices; id++) {
+      if (this.#submissions.has(id)) return `A sequence ${id} lives already.`
+    }
+    return undefined
   }
 
   /** One choice. An abort may arrive after the end: then there is nothing left to do. */
@@ -145,6 +161,7 @@ export class StepLoop {
     // Steps in flight were packed already, so nobody asks for the submission again.
     this.#submissions.delete(id)
     this.#scheduler.abort(id)
+    this.#trace?.ended(id, 'abort', performance.now())
   }
 
   /** Who has waited too long to begin hears of it. */
@@ -157,13 +174,16 @@ export class StepLoop {
   #startSteps(): void {
     const { maxStepsInFlight } = this.#scheduler.limits
     while (this.#inFlight.length < maxStepsInFlight) {
+      const planMs = performance.now()
       const plan = this.#scheduler.schedule()
       if (plan === undefined) return
-      this.#startStep(plan)
+      this.#startStep(plan, planMs)
     }
   }
 
-  #startStep(plan: StepPlan): void {
+  /** `planMs` is when its planning began. */
+  #startStep(plan: StepPlan, planMs: number): void {
+    const packMs = performance.now()
     const views = this.#model.stepBatches[this.#numModelSteps % 2]!
     for (const { id, samplerSlot, tokenIds, numTokens, numPromptTokens } of plan.admitted) {
       if (!readsTokenCounts(this.#submissions.get(id)!)) continue
@@ -174,12 +194,18 @@ export class StepLoop {
     const done = this.#model.step(plan.rows.length, plan.numTokens, plan.numDecodes)
     // When an earlier step fails, nobody is left to wait for this one.
     done.catch(() => {})
-    this.#inFlight.push({ plan, views, startMs, done })
+    const times = { planMs: packMs - planMs, packMs: startMs - packMs }
+    this.#inFlight.push({ plan, views, ...times, startMs, done })
     this.#numModelSteps++
+    if (this.#trace === undefined) return
+    for (const { id, numPromptTokens, numCachedTokens } of plan.admitted) {
+      this.#trace.admitted(id, numPromptTokens, numCachedTokens, packMs)
+    }
+    this.#trace.started(plan, planMs, packMs, startMs)
   }
 
   async #finishOldest(): Promise<void> {
-    const { plan, views, startMs, done } = this.#inFlight[0]!
+    const { plan, views, planMs, packMs, startMs, done } = this.#inFlight[0]!
     try {
       await done
     } catch (error) {
@@ -192,12 +218,16 @@ export class StepLoop {
     this.#numSteps++
     const doneMs = performance.now()
     // A step that was handed over early began when the one before it ended.
-    const durationMs = doneMs - Math.max(startMs, this.#lastDoneMs)
+    const beganMs = Math.max(startMs, this.#lastDoneMs)
+    const durationMs = doneMs - beganMs
     this.#lastDoneMs = doneMs
 
     this.#checkResults(plan, views.sampledTokenIds)
     this.#scheduler.commit(plan, views.sampledTokenIds, durationMs)
+    const committedMs = performance.now()
+    this.#lastTimes = { planMs, packMs, commitMs: committedMs - doneMs }
     this.#sendOutcomes(plan.outcomes, durationMs)
+    this.#trace?.finished(plan, beganMs, doneMs, committedMs, performance.now())
   }
 
   /** A token id that the vocabulary lacks would be read as an input of a later step. */
@@ -227,7 +257,9 @@ export class StepLoop {
         step.tokenIds[i] = tokenId
         step.finishes[i] = stepFinish[finishReason ?? 'none']
         step.numCachedTokens[i] = sequence.numCachedTokens
-        if (finishReason !== null) this.#submissions.delete(sequence.id)
+        if (finishReason === null) continue
+        this.#submissions.delete(sequence.id)
+        this.#trace?.ended(sequence.id, finishReason, performance.now())
       }
       this.#send(encodeStep(step, numEntries))
     }
@@ -259,8 +291,15 @@ export class StepLoop {
   }
 
   #sendState(id: number): void {
-    const { numEvictions: _e, numPrefixHitTokens: _p, ...counts } = this.#scheduler.stats
-    this.#send(encodeState(id, counts))
+    const { stats, lastStep } = this.#scheduler
+    const tenants = this.#scheduler.tenantStats()
+    const state = {
+      ...stats,
+      lastStep: { ...lastStep, ...this.#lastTimes },
+      tenants: tenants.slice(0, maxTenantsInState),
+      numTenants: tenants.length,
+    }
+    this.#send(encodeState(id, state))
   }
 
   #sendHeartbeat(): void {

@@ -58,6 +58,8 @@ export function toAppConfig(flags: ServeFlags): AppConfig {
     corsOrigins: flags.corsOrigin,
     exposeInternalState: flags.exposeInternalState,
     defaultMaxTokens: flags.defaultMaxTokens,
+    maxChoices: flags.maxN,
+    canExpire: flags.maxQueueMs !== undefined,
   }
 }
 
@@ -88,6 +90,7 @@ function toEngineOptions(
     tenantCacheShare: flags.tenantCacheShare,
     ...(flags.trace !== undefined && { tracePath: flags.trace }),
     maxQueuedRequests: flags.maxQueuedRequests,
+    ...(flags.maxQueuedTokens !== undefined && { maxQueuedTokens: flags.maxQueuedTokens }),
     advisedSampling: findInCatalog(flags.model)?.advisedSampling ?? {},
     logger,
     onLoadProgress: report.onLoadProgress,

@@ -4,7 +4,7 @@ import { chatChunkFrames, toChatCompletion, toGenerateRequest } from '../chat-wi
 import type { RouteContext } from '../route-config.js'
 import { ChatCompletionRequest } from '../schemas/chat-request.js'
 import { chatFields } from '../schemas/fields.js'
-import { BodyReader, serveGeneration } from './generation.js'
+import { BodyReader, serveGeneration, wireContext } from './generation.js'
 import { requireServedModel } from './models.js'
 
 /** POST /v1/chat/completions, streamed or whole. */
@@ -18,15 +18,16 @@ export function addChatCompletions(app: FastifyInstance, context: RouteContext):
     const body = reader.read(ChatCompletionRequest, chatFields, request, reply)
     requireServedModel(body.model, engine.model, config)
     const head = newAnswerHead('chatcmpl', engine.model)
-    const includeUsage = body.stream_options?.include_usage === true
+    const wanted = toGenerateRequest(body, wireContext(engine.model, config))
+    const chunkOptions = {
+      numChoices: wanted.numChoices,
+      includeUsage: body.stream_options?.include_usage === true,
+    }
     return serveGeneration(request, reply, context, engine, {
-      request: toGenerateRequest(body, {
-        vocabSize: engine.model.vocabSize,
-        defaultMaxTokens: config.defaultMaxTokens,
-      }),
+      request: wanted,
       isStreamed: body.stream === true,
-      includeUsage,
-      frames: chatChunkFrames(head, includeUsage),
+      includeUsage: chunkOptions.includeUsage,
+      frames: chatChunkFrames(head, chunkOptions),
       whole: (answer) => toChatCompletion(head, answer),
     })
   })

@@ -9,7 +9,7 @@ import {
 import type { RouteContext } from '../route-config.js'
 import { CompletionRequest } from '../schemas/completion-request.js'
 import { completionFields } from '../schemas/fields.js'
-import { BodyReader, serveGeneration } from './generation.js'
+import { BodyReader, serveGeneration, wireContext } from './generation.js'
 import { requireServedModel } from './models.js'
 
 /** POST /v1/completions, streamed or whole. */
@@ -24,15 +24,16 @@ export function addCompletions(app: FastifyInstance, context: RouteContext): voi
     const body = reader.read(CompletionRequest, completionFields, request, reply)
     requireServedModel(body.model, engine.model, config)
     const head = newAnswerHead('cmpl', engine.model)
-    const includeUsage = body.stream_options?.include_usage === true
+    const wanted = toGenerateRequest(body, wireContext(engine.model, config))
+    const chunkOptions = {
+      numChoices: wanted.numChoices,
+      includeUsage: body.stream_options?.include_usage === true,
+    }
     return serveGeneration(request, reply, context, engine, {
-      request: toGenerateRequest(body, {
-        vocabSize: engine.model.vocabSize,
-        defaultMaxTokens: config.defaultMaxTokens,
-      }),
+      request: wanted,
       isStreamed: body.stream === true,
-      includeUsage,
-      frames: completionChunkFrames(head, includeUsage),
+      includeUsage: chunkOptions.includeUsage,
+      frames: completionChunkFrames(head, chunkOptions),
       whole: (answer) => toCompletion(head, answer),
     })
   })

@@ -1,11 +1,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { z } from 'zod'
-import type { Engine, Finish, GenerateRequest } from '../../engine/generate-request.js'
+import type { Engine, GenerateRequest, ModelCard, Usage } from '../../engine/generate-request.js'
 import { type ChunkFrames, collectAnswer, toFrames, type WholeAnswer } from '../answer.js'
 import { disconnectSignal } from '../disconnect.js'
 import { toErrorResponse } from '../errors.js'
+import { withFirst } from '../first-delta.js'
 import { publicRequestId, setProcessingTime } from '../headers.js'
-import type { RouteContext } from '../route-config.js'
+import type { AppConfig, RouteContext } from '../route-config.js'
+import type { WireContext } from '../sampling-wire.js'
 import type { FieldTable } from '../schemas/field.js'
 import { readBody } from '../schemas/read-body.js'
 import { sendEventStream } from '../sse.js'
@@ -19,6 +21,16 @@ export interface GenerationPlan {
   whole(answer: WholeAnswer): object
 }
 
+/** What a request's values are held against: the model's limits and the operator's. */
+export function wireContext(model: ModelCard, config: AppConfig): WireContext {
+  const { maxSequences = config.maxChoices, vocabSize } = model
+  return {
+    vocabSize,
+    defaultMaxTokens: config.defaultMaxTokens,
+    maxChoices: Math.min(config.maxChoices, maxSequences),
+  }
+}
+
 /** Admits the request, then sends its answer, streamed or whole. */
 export async function serveGeneration(
   request: FastifyRequest,
@@ -29,21 +41,21 @@ export async function serveGeneration(
 ): Promise<object> {
   // Whatever can be refused (too long, queue full) is refused here, while a status can be sent.
   const generation = await engine.generate(plan.request, disconnectSignal(reply))
-  const onFinish = ({ usage }: Finish) => {
+  const onUsage = (usage: Usage) => {
     request.usage = usage
   }
   if (!plan.isStreamed) {
-    const answer = await collectAnswer(generation.deltas)
-    onFinish(answer.finish)
+    const answer = await collectAnswer(generation.deltas, plan.request.numChoices)
+    onUsage(answer.usage)
     return plan.whole(answer)
   }
+  // A request that waits too long in the queue should hear so as a status, not inside a stream.
+  const { canExpire, keepAliveMs } = context.config
+  const deltas = canExpire ? await withFirst(generation.deltas, keepAliveMs) : generation.deltas
   setProcessingTime(reply)
-  const frames = toFrames(generation.deltas, plan.frames, {
-    includeUsage: plan.includeUsage,
-    onFinish,
-  })
+  const frames = toFrames(deltas, plan.frames, { includeUsage: plan.includeUsage, onUsage })
   await sendEventStream(reply, frames, {
-    keepAliveMs: context.config.keepAliveMs,
+    keepAliveMs,
     stallTimeoutMs: context.config.stallTimeoutMs,
     toErrorBody: (error) => {
       request.log.error({ err: error }, 'a stream failed after its start')

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { maxChoices } from '../../engine/sampling-params.js'
 
 /** What goes over the wire to the client: the one source of its types and of openapi.yaml. */
 
@@ -26,27 +27,34 @@ const ending = {
   stop_reason: z.string().nullable().meta({ description: 'The stop string that matched.' }),
 }
 
+const index = z
+  .int()
+  .min(0)
+  .max(maxChoices - 1)
+
+function choicesOf<Shape extends z.ZodRawShape>(shape: Shape) {
+  return z.array(z.strictObject(shape)).min(1).max(maxChoices)
+}
+
 export const ChatCompletion = z.strictObject({
   ...chatHead,
   object: z.literal('chat.completion'),
-  choices: z.tuple([
-    z.strictObject({
-      index: z.literal(0),
-      message: z.strictObject({
-        role: z.literal('assistant'),
-        content: z.string(),
-        refusal: z.null(),
-      }),
-      logprobs: z.null(),
-      ...ending,
+  choices: choicesOf({
+    index,
+    message: z.strictObject({
+      role: z.literal('assistant'),
+      content: z.string(),
+      refusal: z.null(),
     }),
-  ]),
+    logprobs: z.null(),
+    ...ending,
+  }),
   usage: UsageWire,
 })
 export type ChatCompletion = z.infer<typeof ChatCompletion>
 
 const chunkChoice = z.strictObject({
-  index: z.literal(0),
+  index,
   delta: z.union([
     z.strictObject({ role: z.literal('assistant'), content: z.literal(''), refusal: z.null() }),
     z.strictObject({ content: z.string().min(1) }),
@@ -66,7 +74,7 @@ export const ChatCompletionChunk = z.strictObject({
 export type ChatCompletionChunk = z.infer<typeof ChatCompletionChunk>
 
 const completionChoice = {
-  index: z.literal(0),
+  index,
   text: z.string(),
   logprobs: z.null(),
 }
@@ -74,7 +82,7 @@ const completionChoice = {
 export const Completion = z.strictObject({
   ...head,
   object: z.literal('text_completion'),
-  choices: z.tuple([z.strictObject({ ...completionChoice, ...ending })]),
+  choices: choicesOf({ ...completionChoice, ...ending }),
   usage: UsageWire,
 })
 export type Completion = z.infer<typeof Completion>

@@ -1,9 +1,17 @@
 import { z } from 'zod'
-import { maxLogitBiases, maxStopStringBytes, maxStopStrings } from '../../engine/sampling-params.js'
+import {
+  maxChoices,
+  maxLogitBiases,
+  maxPriority,
+  maxStopStringBytes,
+  maxStopStrings,
+  minPriority,
+} from '../../engine/sampling-params.js'
 
 /** No text can be longer than the body that brings it. */
 export const maxTextLen = 4 * 1024 * 1024
 export const maxNameLen = 256
+export const maxSaltLen = 1024
 
 export const text = z.string().max(maxTextLen)
 export const name = z.string().max(maxNameLen)
@@ -41,7 +49,10 @@ export function integer(min: number, max = 2 ** 31 - 1) {
     .meta({ type: 'integer' })
 }
 
-/** Sampling and stopping, the same in both endpoints. Absent and null are the same: not given. */
+/**
+ * Sampling, stopping and scheduling, the same in both endpoints. Absent and null are the same: not
+ * given.
+ */
 export const samplingShape = {
   max_tokens: integer(1).optional(),
   min_tokens: integer(0).optional(),
@@ -60,6 +71,9 @@ export const samplingShape = {
   seed: integer(-(2 ** 63), 2 ** 63).optional(),
   stop: z.union([stopString, z.array(stopString).max(maxStopStrings)]).optional(),
   ignore_eos: z.boolean().optional(),
+  n: integer(1, maxChoices).optional(),
+  priority: integer(minPriority, maxPriority).optional(),
+  cache_salt: z.string().min(1).max(maxSaltLen).optional(),
 }
 
 /** How the answer is sent. */

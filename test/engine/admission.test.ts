@@ -40,6 +40,26 @@ t.test('a prompt that is alone is never too long here, and leaving gives its tok
   t.end()
 })
 
+t.test('a request takes a slot for each of its choices, and gives them back one by one', (t) => {
+  const admission = makeAdmission()
+  const ticket = admission.enter(2)
+  const refused = { ...overloaded, message: /holds 1 of at most 2 answers, and .* 2 more/ }
+  t.throws(() => admission.enter(2), refused)
+  t.equal(admission.numRequests, 1)
+  admission.releaseSlot(ticket)
+  const second = admission.enter(2)
+  admission.releaseSlot(ticket)
+  admission.releaseSlot(ticket)
+  admission.leave(ticket)
+  t.equal(admission.numRequests, 1)
+  admission.leave(second)
+  admission.leave(admission.enter(50))
+  t.equal(admission.numRequests, 0, 'a request alone is let in, whatever it asks for')
+  admission.enter(3)
+  t.throws(() => admission.enter(), overloaded, 'and all its slots came back')
+  t.end()
+})
+
 t.test('waiting for the last one to leave has an end', async (t) => {
   const admission = makeAdmission()
   t.equal(await admission.waitUntilEmpty(0), true)

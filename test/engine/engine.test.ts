@@ -63,21 +63,72 @@ t.test('from loading to an answer, with its usage', async (t) => {
   await t.rejects(engine.generate(request([1]), forever), { code: 'model_loading' })
   await engine.ready
   t.equal(engine.state, 'ready')
-  t.match(engine.model, { id: 'tiny', maxContextLen, vocabSize })
+  t.match(engine.model, { id: 'tiny', maxContextLen, vocabSize, maxSequences: 8 })
   t.match(plans, [{ numBlocks: 256, numCacheTokens: 4096, kernels: 'fake' }])
 
   const generation = await engine.generate(request([1, 2, 3], { maxTokens: 6 }), forever)
   t.equal(generation.numPromptTokens, 3)
   const deltas = await collect(generation)
   t.equal(textOf(deltas), expectedText([1, 2, 3], 6))
-  t.same(deltas.at(-1)?.finish, {
-    reason: 'length',
-    usage: { numPromptTokens: 3, numCachedTokens: 0, numCompletionTokens: 6 },
+  t.same(deltas.at(-1)?.finish, { reason: 'length' })
+  t.same(deltas.at(-1)?.usage, {
+    numPromptTokens: 3,
+    numCachedTokens: 0,
+    numCompletionTokens: 6,
   })
   t.equal(
     deltas.reduce((sum, delta) => sum + delta.numTokens, 0),
     6,
   )
+})
+
+t.test('choices: each its own answer, over one prompt', async (t) => {
+  const { engine } = await startReady(t)
+  const prompt = Array.from({ length: 40 }, (_, i) => i)
+  const many = { ...request(prompt, { maxTokens: 12 }), numChoices: 4 }
+  const deltas = await collect(await engine.generate(many, forever))
+  for (const choice of [0, 1, 2, 3]) {
+    const own = deltas.filter((delta) => delta.choice === choice)
+    t.equal(textOf(own), expectedText(prompt, 12), `choice ${choice}`)
+    t.same(own.at(-1)!.finish, { reason: 'length' })
+  }
+  t.equal(deltas.filter(({ usage }) => usage !== undefined).length, 1)
+  t.match(deltas.at(-1)!.usage, { numPromptTokens: 40, numCompletionTokens: 48 })
+  t.match(await engine.inspect(), { numRunning: 0, numWaiting: 0, numUsedBlocks: 0 })
+  // The next request's ids begin behind those of the choices.
+  t.equal(
+    textOf(await collect(await engine.generate(request([1, 2], { maxTokens: 3 }), forever))),
+    expectedText([1, 2], 3),
+  )
+})
+
+t.test('choices: all end with their reader, and all count in the queue', async (t) => {
+  const { engine } = await startReady(t, { maxSequences: 4, maxQueuedRequests: 2 })
+  const leaver = new AbortController()
+  const many = { ...request([1], { maxTokens: 900 }), numChoices: 4 }
+  const generation = await engine.generate(many, leaver.signal)
+  await generation.deltas[Symbol.asyncIterator]().next()
+  t.match(await engine.inspect(), { numRunning: 4 })
+  const refused = engine.generate({ ...many, numChoices: 3 }, forever)
+  await t.rejects(refused, { code: 'server_overloaded' })
+  leaver.abort()
+  t.match(await engine.inspect(), { numRunning: 0, numUsedBlocks: 0 })
+  await collect(await engine.generate({ ...request([2]), numChoices: 3 }, forever))
+})
+
+t.test('choices: a dead core fails them all if one has shown something', async (t) => {
+  const { engine } = await startReady(t)
+  const many = { ...request([1], { maxTokens: 900 }), numChoices: 3 }
+  const generation = await engine.generate(many, forever)
+  await generation.deltas[Symbol.asyncIterator]().next()
+  process.kill((await engine.inspect()).corePid, 'SIGKILL')
+  await t.rejects(collect(generation), { code: 'engine_failed' })
+  await until(() => engine.state === 'ready')
+  const waiting = { ...request([poisons.exitOnce], { maxTokens: 5 }), numChoices: 2 }
+  // This one kills every core, twice: it is handed on once, with all its choices.
+  await t.rejects(collect(await engine.generate(waiting, forever)), { code: 'engine_failed' })
+  await until(() => engine.state === 'ready')
+  t.match(await engine.inspect(), { numRunning: 0, numCoreRestarts: 3 })
 })
 
 t.test('chats and texts are tokenized; a second prompt finds its prefix', async (t) => {
@@ -89,8 +140,8 @@ t.test('chats and texts are tokenized; a second prompt finds its prefix', async 
   const first = await collect(await engine.generate(chat, forever))
   const second = await collect(await engine.generate(chat, forever))
   t.equal(textOf(first), textOf(second))
-  t.equal(first.at(-1)!.finish!.usage.numCachedTokens, 0)
-  t.ok(second.at(-1)!.finish!.usage.numCachedTokens >= 16)
+  t.equal(first.at(-1)!.usage!.numCachedTokens, 0)
+  t.ok(second.at(-1)!.usage!.numCachedTokens >= 16)
 
   const text = { ...request([]), prompt: { kind: 'text', text: 'Once upon' } } as const
   const generation = await engine.generate(text, forever)
@@ -229,7 +280,7 @@ t.test('leaving while the next core starts disturbs nobody', async (t) => {
     await sleep(10)
   }
   for (const leaver of leavers) leaver.abort()
-  t.equal((await collect(stays)).at(-1)!.finish!.usage.numCompletionTokens, 3)
+  t.equal((await collect(stays)).at(-1)!.usage!.numCompletionTokens, 3)
   t.match(await engine.inspect(), { numCoreRestarts: 1, numRunning: 0, numWaiting: 0 })
   t.notMatch(logger.lines.join('\n'), /could not be started/)
 })
@@ -302,6 +353,8 @@ function request(
     prompt: { kind: 'tokens', tokenIds: Int32Array.from(tokenIds) },
     sampling: { seed: 0n },
     stop: { ignoreEos: true, ...stop },
+    numChoices: 1,
+    priority: 0,
     tenant: 0,
   }
 }

@@ -3,6 +3,7 @@ import t from 'tap'
 import { FrameError, frameHeaderBytes } from '../../engine/frame-layout.js'
 import {
   type CoreReady,
+  type CoreState,
   decodeFromCore,
   encodeFatal,
   encodeHeartbeat,
@@ -11,8 +12,10 @@ import {
   encodeRefused,
   encodeState,
   encodeStep,
+  maxTenantsInState,
   stepFinish,
 } from '../../engine/frames-from-core.js'
+import { idleState } from './support/core-states.js'
 
 const ready: CoreReady = {
   weightsBytes: 98_000_000,
@@ -32,22 +35,19 @@ const ready: CoreReady = {
   cacheType: 'float16',
   kernels: 'avx2',
 }
-const counts = {
+const state: CoreState = {
+  ...idleState,
   numRunning: 1,
-  numWaiting: 2,
-  numBlocks: 3,
-  numFreeBlocks: 4,
-  numCachedBlocks: 5,
-  numUsedBlocks: 6,
-  numSteps: 7,
-  numPreemptions: 8,
+  lastStep: { ...idleState.lastStep, stepNumber: 7, durationMs: 1.25 },
+  tenants: [{ tenant: 2 ** 52, numWaiting: 1, numRunning: 2, numCachedBlocks: 3, deficit: -4.5 }],
+  numTenants: 1,
 }
 
 t.test('every message comes back as it went in', (t) => {
   t.strictSame(decode(encodeLoading(5, 10)), { kind: 'loading', numBytesDone: 5, numBytes: 10 })
   t.strictSame(decode(encodeReady(ready)), { kind: 'ready', ready })
   t.strictSame(decode(encodeRefused(9, 'größer')), { kind: 'refused', id: 9, message: 'größer' })
-  t.strictSame(decode(encodeState(9, counts)), { kind: 'state', id: 9, counts })
+  t.strictSame(decode(encodeState(9, state)), { kind: 'state', id: 9, state })
   const heartbeat = { numSteps: 1, numTokensInStep: 512 }
   t.strictSame(decode(encodeHeartbeat(heartbeat)), { kind: 'heartbeat', heartbeat })
   t.strictSame(decode(encodeFatal('')), { kind: 'fatal', message: '' })
@@ -59,7 +59,7 @@ t.test('a step keeps its columns together and only its first entries', (t) => {
     {
       id: fc.maxSafeNat(),
       tokenId: fc.integer(),
-      finish: fc.nat(stepFinish.failed),
+      finish: fc.nat(stepFinish.queue_timeout),
       numCached: fc.nat({ max: 2 ** 31 - 1 }),
     },
     { noNullPrototype: true },
@@ -112,7 +112,7 @@ t.test('a frame cut at any byte, or with one too many, is refused', (t) => {
   const frames = [
     encodeLoading(1, 2),
     encodeStep(step, 2),
-    encodeState(1, counts),
+    encodeState(1, state),
     encodeHeartbeat({ numSteps: 1, numTokensInStep: 2 }),
   ]
   for (const frame of frames) {
@@ -129,6 +129,21 @@ t.test('a frame cut at any byte, or with one too many, is refused', (t) => {
     const broken = { ...ready, ...change } as unknown as CoreReady
     t.throws(() => decode(encodeReady(broken)), FrameError, JSON.stringify(change))
   }
+  const tenants = Array(maxTenantsInState + 1).fill(state.tenants[0])
+  const changes = [
+    { numRunning: '1' },
+    { lastStep: null },
+    { tenants },
+    { tenants: [{}] },
+    { tenants: 5 },
+  ]
+  for (const change of changes) {
+    const broken = { ...state, ...change } as unknown as CoreState
+    t.throws(() => decode(encodeState(1, broken)), FrameError)
+  }
+  for (const broken of [null, 5]) {
+    t.throws(() => decode(encodeState(1, broken as unknown as CoreState)), FrameError)
+  }
   t.end()
 })
 
@@ -144,7 +159,7 @@ t.test('ids, reasons and durations that cannot be are refused', (t) => {
   })
   const changes = [
     { ids: Float64Array.of(1.5) },
-    { finishes: Uint8Array.of(4) },
+    { finishes: Uint8Array.of(5) },
     { durationMs: Number.NaN },
     { durationMs: -1 },
     { stepNumber: -1 },

@@ -11,6 +11,8 @@ const request: GenerateRequest = {
   prompt: { kind: 'text', text: '' },
   sampling: {},
   stop: {},
+  numChoices: 3,
+  priority: -2,
   tenant: 4,
 }
 const prompt = Int32Array.of(5, 6, 7)
@@ -20,6 +22,8 @@ t.test("a request's own values win, then the model's, then neutral ones", (t) =>
   t.match(defaults, {
     id: 9,
     tenant: 4,
+    numChoices: 3,
+    priority: -2,
     sampling: {
       temperature: 0.6,
       topP: 0.95,

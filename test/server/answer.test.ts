@@ -3,6 +3,7 @@ import type { Delta } from '../../engine/generate-request.js'
 import {
   type ChunkFrames,
   collectAnswer,
+  fillTemplate,
   newAnswerHead,
   splitTemplate,
   systemFingerprint,
@@ -12,51 +13,70 @@ import {
 } from '../../server/answer.js'
 import { usage } from './engine-double.js'
 
-const model = { id: 'tiny', created: 1, maxContextLen: 128, vocabSize: 512 }
-const finish = { reason: 'stop', usage } as const
+const model = { id: 'tiny', created: 1, maxContextLen: 128, vocabSize: 512, maxSequences: 8 }
+const finish = { reason: 'stop' } as const
 
 async function* stream(...deltas: Delta[]): AsyncIterable<Delta> {
   yield* deltas
 }
 
+function delta(text: string, choice = 0): Delta {
+  return { choice, text, numTokens: 1 }
+}
+
 const frames: ChunkFrames = {
   opening: 'O',
-  text: (text) => `T(${text})`,
-  finish: ({ reason }) => `F(${reason})`,
+  text: (choice, text) => `T${choice}(${text})`,
+  finish: (choice, { reason }) => `F${choice}(${reason})`,
   usage: ({ total_tokens }) => `U(${total_tokens})`,
 }
 
 async function framesOf(deltas: AsyncIterable<Delta>, includeUsage: boolean, opening = 'O') {
   const seen: string[] = []
-  const finishes: unknown[] = []
-  const options = { includeUsage, onFinish: (one: unknown) => finishes.push(one) }
+  const usages: unknown[] = []
+  const options = { includeUsage, onUsage: (one: unknown) => usages.push(one) }
   for await (const frame of toFrames(deltas, { ...frames, opening }, options)) seen.push(frame)
-  t.strictSame(finishes, [finish], 'the finish is reported once')
+  t.strictSame(usages, [usage], 'the counts are reported once')
   return seen
 }
 
 t.test('one write a delta; the last one carries everything that ends', async (t) => {
+  const deltas = () => stream(delta('a'), delta(''), { ...delta('b'), numTokens: 2, finish, usage })
+  t.strictSame(await framesOf(deltas(), false), ['O', 'T0(a)', 'T0(b)F0(stop)'])
+  t.strictSame(await framesOf(deltas(), true), ['O', 'T0(a)', 'T0(b)F0(stop)U(9)'])
+  const empty = { ...delta(''), finish, usage }
+  t.strictSame(await framesOf(stream(empty), false), ['O', 'F0(stop)'])
+  t.strictSame(await framesOf(deltas(), false, ''), ['T0(a)', 'T0(b)F0(stop)'])
+})
+
+t.test('choices come as they are made, and the counts behind them all', async (t) => {
   const deltas = () =>
     stream(
-      { text: 'a', numTokens: 1 },
-      { text: '', numTokens: 1 },
-      { text: 'b', numTokens: 2, finish },
+      delta('a', 1),
+      delta('b', 0),
+      { ...delta('', 1), finish },
+      { ...delta('c', 0), finish: { reason: 'length' }, usage },
     )
-  t.strictSame(await framesOf(deltas(), false), ['O', 'T(a)', 'T(b)F(stop)'])
-  t.strictSame(await framesOf(deltas(), true), ['O', 'T(a)', 'T(b)F(stop)U(9)'])
-  t.strictSame(await framesOf(stream({ text: '', numTokens: 1, finish }), false), ['O', 'F(stop)'])
-  t.strictSame(await framesOf(deltas(), false, ''), ['T(a)', 'T(b)F(stop)'])
-})
-
-t.test('nothing is read past the finish', async (t) => {
-  const deltas = stream({ text: 'a', numTokens: 1, finish }, { text: 'b', numTokens: 1 })
-  t.strictSame(await collectAnswer(deltas), { text: 'a', finish })
-})
-
-t.test('a generation without a finish is a broken invariant', async (t) => {
-  await t.rejects(collectAnswer(stream({ text: 'a', numTokens: 1 })), {
-    message: /without a finish/,
+  const frames = ['O', 'T1(a)', 'T0(b)', 'F1(stop)', 'T0(c)F0(length)U(9)']
+  t.strictSame(await framesOf(deltas(), true), frames)
+  t.strictSame(await collectAnswer(deltas(), 2), {
+    choices: [
+      { text: 'bc', finish: { reason: 'length' } },
+      { text: 'a', finish },
+    ],
+    usage,
   })
+})
+
+t.test('nothing is read past the end', async (t) => {
+  const deltas = stream({ ...delta('a'), finish, usage }, delta('b'))
+  t.strictSame(await collectAnswer(deltas, 1), { choices: [{ text: 'a', finish }], usage })
+})
+
+t.test('a generation without an end is a broken invariant', async (t) => {
+  await t.rejects(collectAnswer(stream(delta('a')), 1), { message: /without a finish/ })
+  const frames = framesOf(stream({ ...delta('a'), finish }), false)
+  await t.rejects(frames, { message: /without a finish/ })
 })
 
 t.test('heads', async (t) => {
@@ -92,5 +112,6 @@ t.test('a template is split at its marker', async (t) => {
     'data: {"a":1,"b":',
     ',"c":2}\n\n',
   ])
+  t.equal(fillTemplate(['<', '>'], 'a"b'), '<"a\\"b">')
   t.throws(() => splitTemplate({ a: 1 }), { message: /no marker/ })
 })

@@ -191,7 +191,7 @@ t.test('pages of other origins only where they were allowed', async (t) => {
   t.notOk(other.headers['access-control-allow-origin'])
   for (const [payload, type] of [
     [chatBody({ stream: true }), /^text\/event-stream/],
-    [chatBody({ n: 2 }), /^application\/json/],
+    [chatBody({ n: 0 }), /^application\/json/],
   ] as const) {
     const answer = await app.inject({ method: 'POST', url, headers: { origin }, payload })
     t.match(answer.headers['content-type'], type)

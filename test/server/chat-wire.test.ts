@@ -4,7 +4,7 @@ import { ChatCompletionRequest } from '../../server/schemas/chat-request.js'
 import { userMessage } from './app-under-test.js'
 import { usage } from './engine-double.js'
 
-const context = { vocabSize: 512, defaultMaxTokens: undefined }
+const context = { vocabSize: 512, defaultMaxTokens: undefined, maxChoices: 16 }
 const convert = (body: object, defaultMaxTokens?: number) =>
   toGenerateRequest(ChatCompletionRequest.parse({ messages: [userMessage], ...body }), {
     ...context,
@@ -20,6 +20,8 @@ t.test('what was not given stays out, for the model to fill in', async (t) => {
     prompt: { kind: 'chat', messages: [{ role: 'user', content: 'Hi' }] },
     sampling: {},
     stop: {},
+    numChoices: 1,
+    priority: 0,
     tenant: 0,
   })
 })
@@ -81,7 +83,7 @@ t.test('tool calls: arguments stay text, however deep they nest', async (t) => {
 })
 
 const head = { id: 'chatcmpl-1', created: 5, model: 'a/b', system_fingerprint: 'fp_x' }
-const finish = { reason: 'stop', stopString: '\n', usage } as const
+const finish = { reason: 'stop', stopString: '\n' } as const
 const wireUsage = {
   prompt_tokens: 7,
   completion_tokens: 2,
@@ -91,7 +93,7 @@ const wireUsage = {
 }
 
 t.test('a whole answer', async (t) => {
-  t.strictSame(toChatCompletion(head, { text: 'Hello', finish }), {
+  t.strictSame(toChatCompletion(head, { choices: [{ text: 'Hello', finish }], usage }), {
     id: 'chatcmpl-1',
     object: 'chat.completion',
     created: 5,
@@ -111,34 +113,66 @@ t.test('a whole answer', async (t) => {
   })
 })
 
+const oneChoice = { numChoices: 1, includeUsage: false }
+
 t.test('chunks, byte for byte', async (t) => {
   const start =
     'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":5,"model":"a/b",' +
     '"system_fingerprint":"fp_x","service_tier":"default","choices":['
-  const plain = chatChunkFrames(head, false)
+  const plain = chatChunkFrames(head, oneChoice)
   t.equal(
     plain.opening,
     `${start}{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}]}\n\n`,
   )
   t.equal(
-    plain.text('a "b"\n\u2028'),
+    plain.text(0, 'a "b"\n\u2028'),
     `${start}{"index":0,"delta":{"content":"a \\"b\\"\\n\u2028"},"logprobs":null,"finish_reason":null}]}\n\n`,
   )
   t.equal(
-    plain.finish(finish),
+    plain.finish(0, finish),
     `${start}{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop","stop_reason":"\\n"}]}\n\n`,
   )
 
-  const counted = chatChunkFrames(head, true)
-  for (const frame of [counted.opening, counted.text('x'), counted.finish(finish)]) {
+  const counted = chatChunkFrames(head, { numChoices: 1, includeUsage: true })
+  for (const frame of [counted.opening, counted.text(0, 'x'), counted.finish(0, finish)]) {
     t.match(frame, /,"usage":null\}\n\n$/)
   }
   t.equal(counted.usage(wireUsage), `${start}],"usage":${JSON.stringify(wireUsage)}}\n\n`)
 })
 
+t.test('choices: in order in a whole answer, each with its own chunks in a stream', async (t) => {
+  const cut = { reason: 'length' } as const
+  const answer = {
+    choices: [
+      { text: 'a', finish },
+      { text: 'b', finish: cut },
+    ],
+    usage,
+  }
+  t.match(toChatCompletion(head, answer).choices, [
+    { index: 0, message: { content: 'a' }, finish_reason: 'stop' },
+    { index: 1, message: { content: 'b' }, finish_reason: 'length', stop_reason: null },
+  ])
+
+  const frames = chatChunkFrames(head, { numChoices: 3, includeUsage: false })
+  const openings = frames.opening.split('\n\n').filter(Boolean)
+  const choiceOf = (frame: string) => JSON.parse(frame.slice('data: '.length)).choices[0]
+  t.strictSame(
+    openings.map(choiceOf),
+    [0, 1, 2].map((index) => ({
+      index,
+      delta: { role: 'assistant', content: '', refusal: null },
+      logprobs: null,
+      finish_reason: null,
+    })),
+  )
+  t.match(choiceOf(frames.text(2, 'x')), { index: 2, delta: { content: 'x' } })
+  t.match(choiceOf(frames.finish(1, cut)), { index: 1, finish_reason: 'length' })
+})
+
 t.test('a model whose name is made to confuse the template', async (t) => {
-  const odd = chatChunkFrames({ ...head, model: '{"content":"x"}\\u0000text' }, false)
-  const chunk = JSON.parse(odd.text('hello').slice('data: '.length))
+  const odd = chatChunkFrames({ ...head, model: '{"content":"x"}\\u0000text' }, oneChoice)
+  const chunk = JSON.parse(odd.text(0, 'hello').slice('data: '.length))
   t.equal(chunk.choices[0].delta.content, 'hello')
   t.equal(chunk.model, '{"content":"x"}\\u0000text')
 })

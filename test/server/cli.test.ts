@@ -28,7 +28,7 @@ t.test('help and version', async (t) => {
 t.test('what is not understood: exit code 2 and one line', async (t) => {
   for (const [words, message] of [
     [['serv'], 'Did you mean serve?'],
-    [['something-else'], 'There are serve, pull, check.'],
+    [['something-else'], 'There are serve, pull, check, doctor.'],
     [['--port', '8000'], 'kvasir serve --port'],
     [['serve', '--prot', '1'], 'Did you mean --port?'],
     [['serve', '--kv-cache-dtype', 'float61'], 'did you mean float16?'],

@@ -7,6 +7,7 @@ import type {
   Generation,
   ModelCard,
 } from '../../engine/generate-request.js'
+import { idleState } from '../engine/support/core-states.js'
 
 /** What the double answers: a list of deltas, or a function that makes them. */
 export type Script =
@@ -16,13 +17,19 @@ export type Script =
 export const usage = { numPromptTokens: 7, numCachedTokens: 3, numCompletionTokens: 2 }
 
 export const hello: readonly Delta[] = [
-  { text: 'Hel', numTokens: 1 },
-  { text: 'lo "you"\n', numTokens: 1, finish: { reason: 'stop', usage } },
+  { choice: 0, text: 'Hel', numTokens: 1 },
+  { choice: 0, text: 'lo "you"\n', numTokens: 1, finish: { reason: 'stop' }, usage },
 ]
 
 /** An engine that says what it is told to, for tests of the HTTP side alone. */
 export class EngineDouble implements Engine {
-  model: ModelCard = { id: 'tiny', created: 1_700_000_000, maxContextLen: 128, vocabSize: 512 }
+  model: ModelCard = {
+    id: 'tiny',
+    created: 1_700_000_000,
+    maxContextLen: 128,
+    vocabSize: 512,
+    maxSequences: 64,
+  }
   state: EngineState = 'ready'
   script: Script = hello
   /** Thrown by the next generate. */
@@ -36,7 +43,8 @@ export class EngineDouble implements Engine {
     this.signals.push(signal)
     if (this.failure) throw this.failure
     const { script } = this
-    const deltas = typeof script === 'function' ? script(request, signal) : fromList(script)
+    const deltas =
+      typeof script === 'function' ? script(request, signal) : fromList(script, request)
     return { numPromptTokens: usage.numPromptTokens, deltas }
   }
 
@@ -47,18 +55,7 @@ export class EngineDouble implements Engine {
   }
 
   async inspect(): Promise<EngineSnapshot> {
-    return {
-      numRunning: 0,
-      numWaiting: 0,
-      numBlocks: 8,
-      numFreeBlocks: 8,
-      numCachedBlocks: 0,
-      numUsedBlocks: 0,
-      numSteps: 5,
-      numPreemptions: 0,
-      corePid: 1,
-      numCoreRestarts: 0,
-    }
+    return { ...idleState, numBlocks: 8, numFreeBlocks: 8, corePid: 1, numCoreRestarts: 0 }
   }
 
   async drain(): Promise<{ readonly numUnfinished: number }> {
@@ -69,6 +66,15 @@ export class EngineDouble implements Engine {
   async close(): Promise<void> {}
 }
 
-async function* fromList(deltas: readonly Delta[]): AsyncIterable<Delta> {
-  yield* deltas
+/** What is said for the first choice is said for all of them, a word each in turn. */
+async function* fromList(
+  deltas: readonly Delta[],
+  { numChoices }: GenerateRequest,
+): AsyncIterable<Delta> {
+  for (const { usage: counts, ...delta } of deltas) {
+    for (let choice = 0; choice < numChoices; choice++) {
+      const isLast = counts !== undefined && choice === numChoices - 1
+      yield { ...delta, choice, ...(isLast && { usage: counts }) }
+    }
+  }
 }

@@ -16,7 +16,7 @@ function requestBytes(fields: object): string {
 t.test('a client that leaves ends all that it asked for over one connection', async (t) => {
   const { app, engine, gate, logs } = await startApp(t)
   engine.script = async function* (_request, signal): AsyncGenerator<Delta> {
-    yield { text: 'x', numTokens: 1 }
+    yield { choice: 0, text: 'x', numTokens: 1 }
     await once(signal, 'abort')
     signal.throwIfAborted()
   }

@@ -8,7 +8,7 @@ import { drain } from '../../server/shutdown.js'
 import { chatBody, listen, open, startApp } from './app-under-test.js'
 import { usage } from './engine-double.js'
 
-const finish = { reason: 'stop', usage } as const
+const finish = { reason: 'stop' } as const
 
 t.test('with nothing to finish it ends at once', async (t) => {
   const { app, gate, engine } = await startApp(t)
@@ -31,9 +31,9 @@ t.test('admitted work is finished, new work is refused meanwhile', async (t) => 
     finishNow = resolve
   })
   engine.script = async function* () {
-    yield { text: 'begun', numTokens: 1 }
+    yield { choice: 0, text: 'begun', numTokens: 1 }
     await last
-    yield { text: ' ended', numTokens: 1, finish }
+    yield { choice: 0, text: ' ended', numTokens: 1, finish, usage }
   }
   engine.drain = async () => {
     await last
@@ -75,7 +75,7 @@ t.test(
   async (t) => {
     const { app, gate, engine } = await startApp(t)
     engine.script = async function* () {
-      for (;;) yield { text: 'x'.repeat(100_000), numTokens: 1 }
+      for (;;) yield { choice: 0, text: 'x'.repeat(100_000), numTokens: 1 }
     }
     engine.drain = async () => ({ numUnfinished: 1 })
     const socket = await open(await listen(app))
@@ -99,7 +99,7 @@ t.test(
   'the last bytes of an answer reach a reader that is late, and then it ends at once',
   async (t) => {
     const { app, gate, engine } = await startApp(t)
-    engine.script = [{ text: 'x'.repeat(16 * 1024 * 1024), numTokens: 1, finish }]
+    engine.script = [{ choice: 0, text: 'x'.repeat(16 * 1024 * 1024), numTokens: 1, finish, usage }]
     const socket = await open(await listen(app))
     socket.pause()
     const body = JSON.stringify(chatBody())

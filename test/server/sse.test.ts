@@ -6,7 +6,7 @@ import { toDataFrame } from '../../server/sse.js'
 import { type AppUnderTest, chatBody, listen, open, postChat, startApp } from './app-under-test.js'
 import { usage } from './engine-double.js'
 
-const finish = { reason: 'stop', usage } as const
+const finish = { reason: 'stop' } as const
 
 function requestBytes(fields: object = {}): string {
   const body = JSON.stringify(chatBody({ stream: true, ...fields }))
@@ -27,7 +27,7 @@ function endless(text: string) {
     try {
       while (!signal.aborted) {
         state.numPulled++
-        yield { text, numTokens: 1 }
+        yield { choice: 0, text, numTokens: 1 }
         await sleep(0)
       }
     } finally {
@@ -48,9 +48,9 @@ t.test('frames come one by one, as they are made', async (t) => {
     release = resolve
   })
   engine.script = async function* () {
-    yield { text: 'first', numTokens: 1 }
+    yield { choice: 0, text: 'first', numTokens: 1 }
     await gate
-    yield { text: 'second', numTokens: 1, finish }
+    yield { choice: 0, text: 'second', numTokens: 1, finish, usage }
   }
   const socket = await open(await listen(app))
   socket.write(requestBytes())
@@ -67,7 +67,7 @@ t.test('silence is broken by comment lines, also before the first text', async (
   const { app, engine } = await startApp(t, { keepAliveMs: 20, stallTimeoutMs: 500 })
   engine.script = async function* () {
     await sleep(110)
-    yield { text: 'x', numTokens: 1, finish }
+    yield { choice: 0, text: 'x', numTokens: 1, finish, usage }
   }
   const { body } = await postChat(app, { stream: true })
   const text = String(body.text)
@@ -101,8 +101,8 @@ t.test('a slow reader that goes on reading is not cut off', async (t) => {
   const { app, engine } = await startApp(t, { keepAliveMs: 50, stallTimeoutMs: 300 })
   const size = 256 * 1024
   engine.script = async function* () {
-    for (let i = 0; i < 40; i++) yield { text: 'x'.repeat(size), numTokens: 1 }
-    yield { text: '', numTokens: 1, finish }
+    for (let i = 0; i < 40; i++) yield { choice: 0, text: 'x'.repeat(size), numTokens: 1 }
+    yield { choice: 0, text: '', numTokens: 1, finish, usage }
   }
   const socket = await open(await listen(app))
   socket.write(requestBytes())
@@ -142,7 +142,7 @@ t.test('a failure after the start is said inside the stream', async (t) => {
     [new Error('secret of /etc/passwd'), 'internal_error', /request id [0-9a-f]{32}/],
   ] as const) {
     engine.script = async function* () {
-      yield { text: 'so far', numTokens: 1 }
+      yield { choice: 0, text: 'so far', numTokens: 1 }
       throw error
     }
     const { status, body } = await postChat(app, { stream: true })
@@ -157,7 +157,7 @@ t.test('a failure after the start is said inside the stream', async (t) => {
 
 t.test('a stream that ends without a finish is an error, not an answer', async (t) => {
   const { app, engine } = await startApp(t)
-  engine.script = [{ text: 'x', numTokens: 1 }]
+  engine.script = [{ choice: 0, text: 'x', numTokens: 1 }]
   t.match((await postChat(app, { stream: true })).body.text, /"code":"internal_error"/)
   t.equal((await postChat(app)).status, 500)
 })
@@ -167,10 +167,10 @@ t.test('many readers at once, each gets its own', async (t) => {
   under.engine.script = async function* (request) {
     const [message] = request.prompt.kind === 'chat' ? request.prompt.messages : []
     for (const letter of String(message?.content)) {
-      yield { text: letter, numTokens: 1 }
+      yield { choice: 0, text: letter, numTokens: 1 }
       await sleep(1)
     }
-    yield { text: '', numTokens: 0, finish }
+    yield { choice: 0, text: '', numTokens: 0, finish, usage }
   }
   const texts = Array.from({ length: 32 }, (_, i) => `text number ${i} of many`)
   const answers = await Promise.all(

@@ -47,7 +47,7 @@ t.test('loads, says what it took, answers and is silent when idle', async (t) =>
   core.process.send(encodeAbort(5))
   core.process.send(encodeInspect(8))
   await until(() => core.messages.some(({ kind }) => kind === 'state'))
-  t.match(core.messages.at(-1), { kind: 'state', id: 8, counts: { numUsedBlocks: 0 } })
+  t.match(core.messages.at(-1), { kind: 'state', id: 8, state: { numUsedBlocks: 0 } })
   await core.process.end()
   t.match(core.exits[0], /code 0/)
 })

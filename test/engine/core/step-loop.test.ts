@@ -200,7 +200,7 @@ function startLoop(options: StartLoopOptions = {}) {
     const numBefore = sent.states.length
     loop.receive({ kind: 'inspect', id: 99 })
     await until(() => sent.states.length > numBefore)
-    return sent.states.at(-1)!.counts
+    return sent.states.at(-1)!.state
   }
   return { ...sent, loop, model, scheduler, ended, submit, until, inspect }
 }

@@ -39,6 +39,7 @@ export class FakeModel implements NativeModel {
     await new Promise((resolve) => setTimeout(resolve, this.#options.stepMs ?? 0))
     await this.#options.onStep?.()
     if (views.queryStarts[numSequences] !== numTokens) throw new Error('token counts disagree')
+    this.#copyBlocks(views)
     for (let i = 0; i < numTokens; i++) {
       this.#cache[views.slotMapping[i]!] = pair(views.tokenIds[i]!, views.positions[i]!)
     }
@@ -56,6 +57,14 @@ export class FakeModel implements NativeModel {
 
   close(): void {
     this.isClosed = true
+  }
+
+  #copyBlocks({ blockCopies, numBlockCopies }: StepBatchViews): void {
+    const { blockSize } = this.#options
+    for (let i = 0; i < numBlockCopies[0]!; i++) {
+      const source = blockCopies[2 * i]! * blockSize
+      this.#cache.copyWithin(blockCopies[2 * i + 1]! * blockSize, source, source + blockSize)
+    }
   }
 
   #sample(views: StepBatchViews, row: number): number {

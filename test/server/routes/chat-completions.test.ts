@@ -93,6 +93,40 @@ t.test('the SDK: streamed, with its helper', async (t) => {
   t.equal((await stream.totalUsage()).total_tokens, 9)
 })
 
+t.test('the SDK: three answers to one prompt, whole and streamed', async (t) => {
+  const { client } = await startWithClient(t)
+  const request = { model, messages, n: 3 }
+  const whole = await client.chat.completions.create(request)
+  const text = 'Hello "you"\n'
+  const expected = [0, 1, 2].map((index) => ({
+    index,
+    message: { role: 'assistant', content: text },
+    finish_reason: 'stop',
+  }))
+  t.match(whole.choices, expected)
+  t.equal(whole.choices.length, 3)
+
+  const stream = client.chat.completions.stream({
+    ...request,
+    stream_options: { include_usage: true },
+  })
+  const seen: string[] = []
+  for await (const { choices, usage: counts } of stream) {
+    const [choice] = choices
+    const { role, content } = choice?.delta ?? {}
+    if (choice === undefined) seen.push(`usage ${counts!.total_tokens}`)
+    else if (role !== undefined) seen.push(`role ${choice.index}`)
+    else seen.push(`${choice.finish_reason ?? content} ${choice.index}`)
+  }
+  t.strictSame(seen.slice(0, 6), ['role 0', 'role 1', 'role 2', 'Hel 0', 'Hel 1', 'Hel 2'])
+  t.strictSame(
+    seen.filter((line) => line.startsWith('stop')),
+    ['stop 0', 'stop 1', 'stop 2'],
+  )
+  t.equal(seen.at(-1), 'usage 9', 'the counts come last, once')
+  t.match((await stream.finalChatCompletion()).choices, expected)
+})
+
 t.test('the SDK: errors have their classes', async (t) => {
   const { client, engine } = await startWithClient(t)
   await t.rejects(client.chat.completions.create({ model: 'other', messages }), {
@@ -108,7 +142,7 @@ t.test('the SDK: errors have their classes', async (t) => {
     param: 'temperature',
   })
   engine.script = async function* () {
-    yield { text: 'x', numTokens: 1 }
+    yield { choice: 0, text: 'x', numTokens: 1 }
     throw new Error('x')
   }
   const stream = await client.chat.completions.create({ model, messages, stream: true })
@@ -125,11 +159,11 @@ t.test('a client that leaves ends its generation, whole or streamed, queued or n
   for (const stream of [false, true]) {
     for (const hasBegun of [false, true]) {
       engine.script = async function* (_request, signal) {
-        if (hasBegun) yield { text: 'x', numTokens: 1 }
+        if (hasBegun) yield { choice: 0, text: 'x', numTokens: 1 }
         await new Promise((_resolve, reject) => {
           signal.addEventListener('abort', () => reject(signal.reason))
         })
-        yield { text: '', numTokens: 0, finish: { reason: 'stop', usage } }
+        yield { choice: 0, text: '', numTokens: 0, finish: { reason: 'stop' }, usage }
       }
       const abort = new AbortController()
       const numBefore = engine.signals.length

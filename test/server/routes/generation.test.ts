@@ -1,11 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 import pino from 'pino'
 import t from 'tap'
-import { engineFailed, serverOverloaded } from '../../../engine/errors.js'
+import { engineFailed, queueTimeout, serverOverloaded } from '../../../engine/errors.js'
 import { buildApp } from '../../../server/app.js'
 import { EngineGate } from '../../../server/engine-gate.js'
 import { defaultAppConfig } from '../../../server/route-config.js'
-import { chatBody, post, postChat, startApp } from '../app-under-test.js'
+import { chatBody, post, postChat, postCompletion, startApp } from '../app-under-test.js'
 import { hello } from '../engine-double.js'
 import { expectError } from '../expect-error.js'
 
@@ -67,6 +68,55 @@ t.test('what the engine refuses has its status, streamed or not', async (t) => {
     expectError(t, bug, 'internal_error', null)
     t.equal(bug.headers['x-should-retry'], 'false')
   }
+})
+
+t.test('a request that waits too long has its status, streamed or not', async (t) => {
+  const { app, engine } = await startApp(t, { canExpire: true, keepAliveMs: 200 })
+  let waitMs = 20
+  // biome-ignore lint/correctness/useYield: nothing comes before the error.
+  engine.script = async function* () {
+    await sleep(waitMs)
+    throw queueTimeout()
+  }
+  for (const stream of [false, true]) {
+    const late = await postChat(app, { stream })
+    expectError(t, late, 'server_overloaded', null)
+    t.match(late.headers, { 'retry-after': '1', 'retry-after-ms': '1000' })
+  }
+  waitMs = 300
+  const { status, body } = await postChat(app, { stream: true })
+  t.equal(status, 200, 'a stream that has waited for so long has begun')
+  t.match(body.text, /server_overloaded.*\n\ndata: \[DONE\]/)
+  engine.script = hello
+  t.match((await postChat(app, { stream: true })).body.text, /Hel/)
+})
+
+t.test('more answers than this server makes', async (t) => {
+  const { app, engine } = await startApp(t, { maxChoices: 5 })
+  for (const send of [postChat, postCompletion]) {
+    t.equal((await send(app, { n: 5 })).status, 200)
+    const refused = await send(app, { n: 6 })
+    expectError(t, refused, 'invalid_value', 'n')
+    t.match(refused.body.error, { message: /6 was given.*at most 5 answers/ })
+  }
+  engine.model = { ...engine.model, maxSequences: 2 }
+  expectError(t, await postChat(app, { n: 3 }), 'invalid_value', 'n')
+  engine.model = { ...engine.model, maxSequences: undefined }
+  t.equal((await postChat(app, { n: 5 })).status, 200)
+})
+
+t.test('priority and salt reach the engine', async (t) => {
+  const { app, engine } = await startApp(t)
+  await postChat(app, { priority: -3, cache_salt: 'a' })
+  const { priority, tenant } = engine.lastRequest
+  t.equal(priority, -3)
+  t.ok(tenant > 0)
+  await postCompletion(app, { cache_salt: 'a' })
+  t.match(engine.lastRequest, { priority: 0, tenant })
+  await postChat(app, { cache_salt: 'b' })
+  t.not(engine.lastRequest.tenant, tenant)
+  await postChat(app)
+  t.equal(engine.lastRequest.tenant, 0)
 })
 
 t.test('faults of ours are logged with their stack, refusals are not', async (t) => {

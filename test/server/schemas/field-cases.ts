@@ -78,6 +78,17 @@ export const samplingCases: readonly FieldCases[] = [
       [Object.fromEntries(Array.from({ length: 1025 }, (_, i) => [i, 1])), 'invalid_value'],
     ],
   },
+  whole('n', [1, 16], [0, -1, 17, 129]),
+  whole('priority', [-8, 0, 7], [-9, 8]),
+  {
+    field: 'cache_salt',
+    types: ['string'],
+    accepted: ['x', 'é'.repeat(1024)],
+    refused: [
+      ['', 'invalid_value'],
+      ['x'.repeat(1025), 'invalid_value'],
+    ],
+  },
   { field: 'ignore_eos', types: ['boolean'], accepted: [true, false], refused: [] },
   { field: 'stream', types: ['boolean'], accepted: [true, false], refused: [] },
 ]
