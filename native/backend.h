@@ -2,8 +2,8 @@
 //
 // A backend is a table: one entry for each operator, taking the operator's contract from kernels/.
 // The forward pass is a column of calls that reads like the paper and never asks what they run on.
-// CUDA has a column of its own (native/cuda/llama_family.cpp), because its operators are fused ones:
-// the seam between the two devices is Model in native/model.h.
+// CUDA has a column of its own (native/cuda/llama_family.cpp), because its operators are fused
+// ones: the seam between the two devices is Model in native/model.h.
 #pragma once
 
 #include "kernels/embedding.h"
