@@ -11,8 +11,8 @@ const reserveDivisor = 64
  * are found, then blocks to write to for all tokens it has. A protected sequence gets every block
  * it can ever need instead, so that it never needs another.
  *
- * Takes nothing and returns false if the sequence must wait: because the pool does not have enough,
- * or because somebody computes right now what it would compute.
+ * Takes nothing if the sequence must wait: `no_room` if the pool does not have enough, `later` if
+ * somebody computes right now what it would compute.
  */
 export function takeTable(
   sequence: Sequence,
@@ -20,7 +20,7 @@ export function takeTable(
   running: SequenceQueue,
   plan: StepPlan,
   isMiss: boolean,
-): boolean {
+): 'taken' | 'no_room' | 'later' {
   const { blockSize } = pool
   const { blockTable } = sequence
   const numNeeded = sequence.isProtected
@@ -29,7 +29,7 @@ export function takeTable(
   // Room for those that run to grow a little, before the newcomer would be preempted for it.
   const numReserved = Math.min(running.length, Math.ceil(pool.numBlocks / reserveDivisor))
   const numAvailable = pool.numAvailableBlocks - numReserved
-  if (numAvailable < 1) return false
+  if (numAvailable < 1) return 'no_room'
 
   // The logits of the last token pick the next one, so it is computed even if it is cached. Its
   // block is then computed as a whole: a published block is shared, and never written again.
@@ -37,11 +37,11 @@ export function takeTable(
   const numHits = findPrefix(sequence, maxHits, pool)
   const isComputed = numHits === maxHits || !isBeingComputed(sequence, numHits, pool, running)
   const fork = numHits < maxHits || isMiss ? undefined : findFork(sequence, pool)
-  if (!isComputed || fork === 'later') return false
+  if (!isComputed || fork === 'later') return 'later'
   let numRevived = 0
   for (let i = 0; i < numHits; i++) if (pool.isCached(blockTable[i]!)) numRevived++
   // A hit that nobody holds is available as well, until it is held here.
-  if (numNeeded - numHits > numAvailable - numRevived) return false
+  if (numNeeded - numHits > numAvailable - numRevived) return 'no_room'
 
   for (let i = 0; i < numHits; i++) pool.share(blockTable[i]!)
   for (let i = numHits; i < numNeeded; i++) blockTable[i] = pool.take()
@@ -55,7 +55,7 @@ export function takeTable(
     sequence.numComputedTokens = sequence.numTokens - 1
   }
   sequence.numPlannedTokens = sequence.numComputedTokens
-  return true
+  return 'taken'
 }
 
 /**

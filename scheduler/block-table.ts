@@ -16,10 +16,10 @@ export function growTable(sequence: Sequence, pool: BlockPool): void {
 
 /**
  * Offers the blocks for reuse that became full: computed, with every token known, and never to be
- * written again. Where a twin was published first the table takes that one, and its own block is
- * pushed to `replaced`.
+ * written again. Where a twin was published first the table takes that one, and its own block goes
+ * back, or behind the fence if a step in flight reads it.
  */
-export function publishFullBlocks(sequence: Sequence, pool: BlockPool, replaced: number[]): void {
+export function publishFullBlocks(sequence: Sequence, pool: BlockPool, fence?: number[]): void {
   const { tenant, tokenIds, blockTable } = sequence
   const { blockSize } = pool
   let start = sequence.numPublishedBlocks * blockSize
@@ -30,7 +30,8 @@ export function publishFullBlocks(sequence: Sequence, pool: BlockPool, replaced:
     const keptId = pool.publish(ownId, parentId, tenant, tokenIds, start)
     if (keptId !== ownId) {
       blockTable[i] = keptId
-      replaced.push(ownId)
+      if (fence === undefined) pool.release(ownId)
+      else fence.push(ownId)
     }
     start += blockSize
   }

@@ -51,3 +51,12 @@ export function resolveLimits(limits: SchedulerLimits): ResolvedLimits {
     ...limits,
   }
 }
+
+/**
+ * The most new tokens a prompt of this length can get: what the context and the pool leave. With
+ * maxTokens clamped to it, a sequence that is alone in the pool always finishes.
+ */
+export function maxTokensFor(limits: SchedulerLimits, numPromptTokens: number): number {
+  const { maxContextLen, numBlocks, blockSize } = limits
+  return Math.max(0, Math.min(maxContextLen, numBlocks * blockSize) - numPromptTokens)
+}

@@ -1,10 +1,12 @@
 import { takeTable } from './admission.js'
 import { assert } from './assert.js'
+import { BegunPrompts } from './begun-prompts.js'
 import { BlockPool } from './block-pool.js'
 import { growTable, needsBlock, publishFullBlocks } from './block-table.js'
 import { type Buggify, neverBuggify } from './buggify.js'
 import { checkIntegrity } from './integrity.js'
-import { type ResolvedLimits, resolveLimits, type SchedulerLimits } from './limits.js'
+import { maxTokensFor, type ResolvedLimits, resolveLimits, type SchedulerLimits } from './limits.js'
+import { Preemption } from './preemption.js'
 import { Seats } from './seats.js'
 import { checkSpec, Sequence, type SequenceSpec } from './sequence.js'
 import type { LastStepStats, SchedulerStats, TenantStats } from './stats.js'
@@ -13,9 +15,6 @@ import type { SequenceEnd, StepOutcome, StepPlan, StepRow } from './step-plan.js
 import { StepsInFlight } from './steps-in-flight.js'
 import { Tenants } from './tenants.js'
 import { WaitingLine } from './waiting-line.js'
-
-/** So many prompts of better priority may go before one that is half computed. */
-const maxOvertakes = 16
 
 /**
  * Decides what each step computes. Pure: no clock, no randomness, no i/o; the same calls give the
@@ -41,10 +40,9 @@ export class Scheduler {
   readonly #waiting: WaitingLine
   readonly #seats: Seats
   readonly #steps: StepsInFlight
+  readonly #preemption: Preemption
   readonly #budget: StepBudget
-  /** Running sequences whose prompt is not computed yet, the next to get tokens first. */
-  readonly #prefills: Sequence[] = []
-  #numPreemptions = 0
+  readonly #begunPrompts = new BegunPrompts()
   #numPrefixHitTokens = 0
   #numQueueTimeouts = 0
 
@@ -61,7 +59,10 @@ export class Scheduler {
     // Not more seats than a step has tokens: so every decode runs in every step, and the first
     // prompt always has a token left to compute.
     const maxRunning = Math.min(maxSequences, this.limits.maxTokensPerStep)
-    this.#seats = new Seats(maxSequences, maxRunning, this.#pool, this.#steps)
+    const seats = new Seats(maxSequences, maxRunning, this.#pool, this.#steps)
+    const parts = [this.#pool, seats, this.#steps, this.#tenants, this.#waiting, buggify] as const
+    this.#seats = seats
+    this.#preemption = new Preemption(...parts)
   }
 
   /** A snapshot; O(1). */
@@ -76,7 +77,7 @@ export class Scheduler {
       numCachedBlocks: this.#pool.numCachedBlocks,
       numUsedBlocks: this.#pool.numUsedBlocks,
       numSteps: this.#steps.numPlanned,
-      numPreemptions: this.#numPreemptions,
+      numPreemptions: this.#preemption.numPreemptions,
       numEvictions: this.#pool.numEvictions,
       numPrefixHitTokens: this.#numPrefixHitTokens,
       numQueueTimeouts: this.#numQueueTimeouts,
@@ -105,13 +106,9 @@ export class Scheduler {
     return numPromptTokens >= 1 && this.maxTokensFor(numPromptTokens) >= 1
   }
 
-  /**
-   * The most new tokens a prompt of this length can get: what the context and the pool leave. With
-   * maxTokens clamped to it, a sequence that is alone in the pool always finishes.
-   */
+  /** The most new tokens a prompt of this length can get. */
   maxTokensFor(numPromptTokens: number): number {
-    const { maxContextLen, numBlocks, blockSize } = this.limits
-    return Math.max(0, Math.min(maxContextLen, numBlocks * blockSize) - numPromptTokens)
+    return maxTokensFor(this.limits, numPromptTokens)
   }
 
   /** Whether the line has room for a request. To be asked before `add`: no is the client's answer. */
@@ -201,12 +198,10 @@ export class Scheduler {
     const plan = this.#steps.prepare()
     if (this.#steps.length > 0 && this.#buggify('late_plan')) return undefined
     if (this.#buggify('cache_reset')) this.#pool.reset()
-    const numPreemptionsBefore = this.#numPreemptions
-    if (!this.#makeRoomForDecodes()) return undefined
+    const maxAdmitted = this.#preemption.makeRoom()
+    if (maxAdmitted < 0) return undefined
     this.#scheduleDecodes(plan)
-    // Whoever was just preempted is first in line, and would only take back what was taken.
-    const mayAdmit = this.#numPreemptions === numPreemptionsBefore
-    this.#schedulePrompts(plan, mayAdmit)
+    this.#schedulePrompts(plan, maxAdmitted)
     plan.seal()
 
     if (plan.rows.length === 0) {
@@ -257,48 +252,19 @@ export class Scheduler {
     })
   }
 
-  /**
-   * Sees to it that the pool has a block for every decode that asks for one, at the expense of
-   * others if need be. false while steps are in flight: their commits may free blocks, and only
-   * then is every token of a sequence known that would be preempted.
-   */
-  #makeRoomForDecodes(): boolean {
-    const { running } = this.#seats
-    if (this.#steps.length === 0 && running.length > 1 && this.#buggify('preempt')) {
-      this.#preempt()
-    }
-    // Each decode asks for one block at most, so the count is only taken when the pool is tight.
-    if (this.#pool.numAvailableBlocks >= running.length) return true
-    while (this.#seats.countBlocksForDecodes() > this.#pool.numAvailableBlocks) {
-      if (this.#steps.length > 0) return false
-      // Protected sequences ask for no blocks, so whoever asks can itself be preempted.
-      assert(this.#preempt(), 'no running sequence may be preempted')
-    }
-    return true
-  }
-
-  #preempt(): boolean {
-    const sequence = this.#seats.preemptNewest()
-    if (sequence === undefined) return false
-    this.#numPreemptions++
-    this.#waiting.putBack(sequence)
-    return true
-  }
-
-  /** Plans every decode, and lists the prompts that go on: the best priority, then the oldest. */
+  /** Plans every decode, and lists the prompts that go on. */
   #scheduleDecodes(plan: StepPlan): void {
-    const prefills = this.#prefills
-    prefills.length = 0
+    this.#begunPrompts.clear()
     for (let s = this.#seats.running.first; s !== undefined; s = s.next) {
       if (s.isDecode) {
         if (needsBlock(s, this.limits.blockSize)) growTable(s, this.#pool)
         this.#plan(plan, s, 1)
       } else if (s.numUnplannedTokens > 1) {
-        prefills.push(s)
+        this.#begunPrompts.push(s)
       }
     }
     plan.numDecodes = plan.numTokens
-    prefills.sort((a, b) => a.priority - b.priority)
+    this.#begunPrompts.sort()
   }
 
   #plan(plan: StepPlan, sequence: Sequence, numTokens: number): void {
@@ -307,50 +273,46 @@ export class Scheduler {
   }
 
   /** Fills up the step: prompts that were begun, and new ones behind those that are as good. */
-  #schedulePrompts(plan: StepPlan, mayAdmit: boolean): void {
+  #schedulePrompts(plan: StepPlan, maxAdmitted: number): void {
     const numDecodes = plan.numTokens
     const chunk = this.#buggify('small_chunk') ? 1 : this.#budget.chunkTokens(numDecodes)
     const maxTokens = Math.min(this.limits.maxTokensPerStep, numDecodes + chunk)
-    let admits = mayAdmit && !(numDecodes > 0 && this.#buggify('no_admission'))
-    for (let i = 0; i < this.#prefills.length; i++) {
-      const sequence = this.#prefills[i]!
-      admits &&= this.#admitWaiting(plan, maxTokens, i)
+    let mayAdmit = !(numDecodes > 0 && this.#buggify('no_admission'))
+    for (let i = 0; i < this.#begunPrompts.length; i++) {
+      const sequence = this.#begunPrompts.at(i)
+      mayAdmit &&= this.#admitWaiting(plan, maxTokens, maxAdmitted, i)
       const numTokensLeft = maxTokens - plan.numTokens
       if (numTokensLeft === 0) return
       this.#plan(plan, sequence, Math.min(sequence.numUnplannedTokens, numTokensLeft))
     }
-    if (admits) this.#admitWaiting(plan, maxTokens, this.#prefills.length)
+    if (mayAdmit) this.#admitWaiting(plan, maxTokens, maxAdmitted, this.#begunPrompts.length)
   }
 
   /**
-   * Admits who may go before the prompts from `nextPrefill` on. false if the first in line has to
+   * Admits who may go before the begun prompts from `next` on. false if the first in line has to
    * wait for blocks: then nobody is admitted. Letting a short prompt overtake a long one raises
    * throughput a little and lets the long one starve (docs/adr/0004-first-come-first-served.md).
    */
-  #admitWaiting(plan: StepPlan, maxTokens: number, nextPrefill: number): boolean {
-    while (this.#seats.hasFree) {
+  #admitWaiting(plan: StepPlan, maxTokens: number, maxAdmitted: number, next: number): boolean {
+    while (plan.numAdmitted < maxAdmitted) {
       const numTokensLeft = maxTokens - plan.numTokens
       const sequence = this.#waiting.first
       if (numTokensLeft === 0 || sequence === undefined) return true
-      if (!this.#mayOvertake(sequence, nextPrefill)) return true
+      if (!this.#begunPrompts.mayOvertake(sequence, next)) return true
       const isMiss = this.#buggify('cache_miss')
-      if (!takeTable(sequence, this.#pool, this.#seats.running, plan, isMiss)) return false
+      const taken = this.#seats.hasFree
+        ? takeTable(sequence, this.#pool, this.#seats.running, plan, isMiss)
+        : 'no_room'
+      this.#preemption.noteAdmission(sequence, taken !== 'no_room')
+      if (taken !== 'taken') return false
 
-      for (let i = nextPrefill; i < this.#prefills.length; i++) this.#prefills[i]!.numOvertakes++
+      this.#begunPrompts.countOvertake(next)
       this.#waiting.admit(sequence)
       this.#seats.take(sequence)
       if (sequence.numPreemptions === 0) sequence.numCachedTokens = sequence.numComputedTokens
       this.#numPrefixHitTokens += sequence.numComputedTokens
       this.#plan(plan, sequence, Math.min(sequence.numUnplannedTokens, numTokensLeft))
       plan.addAdmitted(sequence)
-    }
-    return true
-  }
-
-  #mayOvertake(sequence: Sequence, nextPrefill: number): boolean {
-    for (let i = nextPrefill; i < this.#prefills.length; i++) {
-      const { priority, numOvertakes } = this.#prefills[i]!
-      if (sequence.priority >= priority || numOvertakes >= maxOvertakes) return false
     }
     return true
   }
@@ -365,7 +327,8 @@ export class Scheduler {
       return
     }
     sequence.numComputedTokens += row.numTokens
-    this.#publish(sequence)
+    const isRead = this.#steps.has(sequence)
+    publishFullBlocks(sequence, this.#pool, isRead ? this.#steps.fencedBlocks : undefined)
     if (!row.samples) return
 
     sequence.numPendingTokens--
@@ -375,15 +338,6 @@ export class Scheduler {
     else if (sequence.numOutputTokens === sequence.maxTokens) {
       this.#finish(plan, sequence, sampledTokenId, 'length')
     } else plan.addOutcome(sequence, sampledTokenId, null)
-  }
-
-  #publish(sequence: Sequence): void {
-    const { fencedBlocks } = this.#steps
-    const numFenced = fencedBlocks.length
-    publishFullBlocks(sequence, this.#pool, fencedBlocks)
-    if (this.#steps.has(sequence)) return
-    // No step reads the blocks any more that twins took the place of.
-    while (fencedBlocks.length > numFenced) this.#pool.release(fencedBlocks.pop()!)
   }
 
   #finish(plan: StepPlan, sequence: Sequence, tokenId: number, reason: SequenceEnd): void {

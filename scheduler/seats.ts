@@ -5,6 +5,7 @@ import { FreeList } from './free-list.js'
 import type { Sequence } from './sequence.js'
 import { SequenceQueue } from './sequence-queue.js'
 import type { StepsInFlight } from './steps-in-flight.js'
+import type { TenantAccount } from './tenants.js'
 
 /**
  * The sequences that run. A seat is a sampler slot and the blocks that admission took; this is the
@@ -16,13 +17,14 @@ export class Seats {
   readonly samplerSlots: FreeList
   readonly #pool: BlockPool
   readonly #steps: StepsInFlight
-  readonly #maxRunning: number
+  /** Sequences that run at once at most. */
+  readonly maxRunning: number
   readonly #numSlots: number
 
   constructor(numSlots: number, maxRunning: number, pool: BlockPool, steps: StepsInFlight) {
     this.#pool = pool
     this.#steps = steps
-    this.#maxRunning = maxRunning
+    this.maxRunning = maxRunning
     this.#numSlots = numSlots
     this.samplerSlots = new FreeList(numSlots)
     for (let slot = 0; slot < numSlots; slot++) this.samplerSlots.pushBack(slot)
@@ -30,7 +32,7 @@ export class Seats {
 
   /** Whether one more may run. */
   get hasFree(): boolean {
-    return this.running.length < this.#maxRunning && this.samplerSlots.length > 0
+    return this.running.length < this.maxRunning && this.samplerSlots.length > 0
   }
 
   /** Seats a sequence that has its blocks. */
@@ -58,21 +60,28 @@ export class Seats {
   }
 
   /**
-   * Takes everything from the newest of the sequences with the worst priority. What it had computed
-   * stays cached while there is room. undefined if all are protected. No step may be in flight.
+   * The newest of the sequences with the worst priority, of one tenant or of all; undefined if they
+   * are protected.
    */
-  preemptNewest(): Sequence | undefined {
-    let victim: Sequence | undefined
+  findNewest(account?: TenantAccount): Sequence | undefined {
+    let newest: Sequence | undefined
     for (let s = this.running.last; s !== undefined; s = s.previous) {
-      if (!s.isProtected && (victim === undefined || s.priority > victim.priority)) victim = s
+      const isCandidate = !s.isProtected && (account === undefined || s.account === account)
+      if (isCandidate && (newest === undefined || s.priority > newest.priority)) newest = s
     }
-    if (victim === undefined) return undefined
+    return newest
+  }
+
+  /**
+   * Takes everything from a running sequence, so that it can wait again. What it had computed
+   * stays cached while there is room. No step may be in flight.
+   */
+  preempt(victim: Sequence): void {
     this.running.remove(victim)
     victim.account.numRunning--
     victim.status = 'waiting'
     victim.numPreemptions++
     this.#giveBack(victim)
-    return victim
   }
 
   /** Blocks that the decodes of the next step ask for. */

@@ -120,6 +120,11 @@ export class StepPlan {
     this.numBlockCopies++
   }
 
+  /** Sequences admitted so far. */
+  get numAdmitted(): number {
+    return this.#numAdmitted
+  }
+
   addAdmitted(sequence: Sequence): void {
     this.admitted[this.#numAdmitted++] = sequence
   }

@@ -18,13 +18,12 @@ export class TenantAccount {
  * comes gets a quantum of tokens, and each token that is computed for it is taken off again. The
  * waiting line says whose turn it is.
  *
- * Tokens are only charged while another tenant waits: what is computed in a quiet hour costs nobody
- * anything. A debt never exceeds `maxDebt`, and ends with the tenant's last sequence.
+ * Tokens are only charged while another tenant has sequences: what is computed in a quiet hour costs
+ * nobody anything. A debt never exceeds `maxDebt`, and ends with the tenant's last sequence.
  */
 export class Tenants {
   readonly #accounts = new Map<number, TenantAccount>()
   readonly #maxDebt: number
-  #numWaitingTenants = 0
 
   /** `maxDebt`: tokens of one sequence at most. */
   constructor(maxDebt: number) {
@@ -54,26 +53,36 @@ export class Tenants {
     if (account.numWaiting + account.numRunning === 0) this.#accounts.delete(account.tenant)
   }
 
+  /**
+   * Who has more sequences running than all tenants could have, and most of all; undefined if
+   * nobody has. One sequence is never too many.
+   */
+  findGreediest(numSeats: number): TenantAccount | undefined {
+    let greediest: TenantAccount | undefined
+    let most = Math.max(1, numSeats / this.#accounts.size)
+    for (const account of this.#accounts.values()) {
+      if (account.numRunning <= most) continue
+      greediest = account
+      most = account.numRunning
+    }
+    return greediest
+  }
+
   /** One more, or with -1 one less, of its sequences waits. */
   countWaiting(account: TenantAccount, change: 1 | -1): void {
     account.numWaiting += change
-    if (account.numWaiting === 1 && change === 1) this.#numWaitingTenants++
-    if (account.numWaiting > 0) return
-    this.#numWaitingTenants--
     // Nobody saves up: a turn is for what waits now.
-    account.deficit = Math.min(account.deficit, 0)
+    if (account.numWaiting === 0) account.deficit = Math.min(account.deficit, 0)
   }
 
   /** Tokens are computed for a tenant. */
   charge(account: TenantAccount, numTokens: number): void {
-    const numOthers = this.#numWaitingTenants - (account.numWaiting > 0 ? 1 : 0)
-    if (numOthers === 0) return
+    if (this.#accounts.size === 1) return
     account.deficit = Math.max(account.deficit - numTokens, -this.#maxDebt)
   }
 
-  /** Throws unless the counts are right and no deficit is out of its bounds. */
+  /** Throws unless every account is needed and no deficit is out of its bounds. */
   checkIntegrity(quantum: number): void {
-    let numWaitingTenants = 0
     for (const { tenant, numWaiting, numRunning, deficit } of this.#accounts.values()) {
       assert(
         numWaiting + numRunning > 0,
@@ -82,8 +91,6 @@ export class Tenants {
       )
       const isBounded = deficit >= -this.#maxDebt && deficit <= (numWaiting > 0 ? quantum : 0)
       assert(isBounded, 'a deficit is out of its bounds; tenant', tenant)
-      if (numWaiting > 0) numWaitingTenants++
     }
-    assert(numWaitingTenants === this.#numWaitingTenants, 'the tenants that wait are miscounted')
   }
 }

@@ -8,10 +8,14 @@ export const maxPasses = 16
 
 /** What waits with one priority. */
 interface Level {
-  /** Preempted sequences, the oldest first; they go before all others of the level. */
-  readonly preempted: SequenceQueue
-  /** New sequences by tenant, in order of arrival. The first tenant is the one whose turn it is. */
+  /**
+   * Sequences by tenant, in order of arrival. The first tenant is the one whose turn it is. Tenants
+   * of which nothing runs are in `fresh`, and go first.
+   */
+  readonly fresh: Map<number, SequenceQueue>
   readonly tenants: Map<number, SequenceQueue>
+  /** Admissions of fresh tenants since one of the others had one. */
+  numFreshPasses: number
   /** Admissions of better priority since the level had one. */
   numPasses: number
 }
@@ -20,9 +24,9 @@ interface Level {
  * Who is next among the sequences that wait:
  *
  *   1. the best priority, unless a worse one was passed over maxPasses times: then that one
- *   2. within it those that were preempted, the oldest first
+ *   2. within it a tenant of which nothing runs, though not maxPasses times in a row
  *   3. then the tenants take turns, by tokens that were computed for them (deficit round robin)
- *   4. within a tenant first come, first served
+ *   4. within a tenant those that were preempted, then first come, first served
  *
  * The first in line stays the first until it leaves the line, unless a better priority comes. If it
  * cannot be admitted nobody is: so nobody is overtaken for ever.
@@ -41,7 +45,7 @@ export class WaitingLine {
     this.#tenants = tenants
     this.quantum = quantum
     for (let priority = minPriority; priority <= maxPriority; priority++) {
-      this.#levels.push({ preempted: new SequenceQueue(), tenants: new Map(), numPasses: 0 })
+      this.#levels.push({ fresh: new Map(), tenants: new Map(), numFreshPasses: 0, numPasses: 0 })
     }
   }
 
@@ -58,36 +62,38 @@ export class WaitingLine {
   get first(): Sequence | undefined {
     const level = this.#chooseLevel()
     if (level === undefined) return undefined
-    if (level.preempted.first !== undefined) return level.preempted.first
+    const { fresh, tenants, numFreshPasses } = level
+    if (tenants.size === 0 || (fresh.size > 0 && numFreshPasses < maxPasses)) {
+      return fresh.values().next().value!.first
+    }
     for (;;) {
       // A map keeps the order in which its keys were set, so the first one is whose turn it is.
-      const [tenant, queue] = level.tenants.entries().next().value!
+      const [tenant, queue] = tenants.entries().next().value!
       const sequence = queue.first!
       const { account } = sequence
-      if (account.deficit > 0 || level.tenants.size === 1) return sequence
+      if (account.deficit > 0 || tenants.size === 1) return sequence
       // Its turn is over. The next one is worth as much, and comes after everybody else's.
       account.deficit += this.quantum
-      level.tenants.delete(tenant)
-      level.tenants.set(tenant, queue)
+      tenants.delete(tenant)
+      tenants.set(tenant, queue)
     }
+  }
+
+  /** Makes the first in line stay it, though its tenant is in debt, when others come behind it. */
+  keepFirst({ account }: Sequence): void {
+    account.deficit = Math.max(account.deficit, 1)
   }
 
   /** Puts a new sequence behind those of its tenant. */
   add(sequence: Sequence): void {
-    const { tenants } = this.#levelOf(sequence)
-    let queue = tenants.get(sequence.tenant)
-    if (queue === undefined) {
-      queue = new SequenceQueue()
-      tenants.set(sequence.tenant, queue)
-    }
-    queue.pushBack(sequence)
+    this.#queueOf(sequence).pushBack(sequence)
     this.#unstarted.add(sequence)
     this.#count(sequence, 1)
   }
 
-  /** Puts a preempted sequence before those that were preempted earlier: it is older than they. */
+  /** Puts a preempted sequence before all of its tenant: it is older than they. */
   putBack(sequence: Sequence): void {
-    this.#levelOf(sequence).preempted.pushFront(sequence)
+    this.#queueOf(sequence).pushFront(sequence)
     this.#count(sequence, 1)
   }
 
@@ -97,7 +103,18 @@ export class WaitingLine {
       const worse = this.#levels[p - minPriority]!
       if (!isEmpty(worse)) worse.numPasses++
     }
-    this.#levelOf(sequence).numPasses = 0
+    const level = this.#levelOf(sequence)
+    level.numPasses = 0
+    const { tenant } = sequence
+    const queue = level.fresh.get(tenant)
+    if (queue === undefined) {
+      level.numFreshPasses = 0
+    } else {
+      if (level.tenants.size > 0) level.numFreshPasses++
+      // Something of it runs now: from here on it takes turns like all others.
+      level.fresh.delete(tenant)
+      level.tenants.set(tenant, queue)
+    }
     // Once a choice has begun, its request is not given up for waiting too long.
     for (const choice of sequence.choices) this.#unstarted.delete(choice)
     this.remove(sequence)
@@ -106,14 +123,12 @@ export class WaitingLine {
   /** Takes a sequence out, wherever it stands. */
   remove(sequence: Sequence): void {
     const level = this.#levelOf(sequence)
-    if (sequence.numPreemptions > 0) {
-      level.preempted.remove(sequence)
-    } else {
-      const queue = level.tenants.get(sequence.tenant)
-      assert(queue !== undefined, 'a sequence left a line it is not in', sequence.id)
-      queue.remove(sequence)
-      if (queue.length === 0) level.tenants.delete(sequence.tenant)
-    }
+    const turns = level.fresh.has(sequence.tenant) ? level.fresh : level.tenants
+    const queue = turns.get(sequence.tenant)
+    assert(queue !== undefined, 'a sequence left a line it is not in', sequence.id)
+    queue.remove(sequence)
+    if (queue.length === 0) turns.delete(sequence.tenant)
+    if (level.tenants.size === 0) level.numFreshPasses = 0
     if (isEmpty(level)) level.numPasses = 0
     this.#unstarted.delete(sequence)
     this.#count(sequence, -1)
@@ -127,8 +142,8 @@ export class WaitingLine {
 
   /** Everybody, in no order that means anything; for checks. */
   *values(): Iterable<Sequence> {
-    for (const { preempted, tenants } of this.#levels) {
-      for (const queue of [preempted, ...tenants.values()]) {
+    for (const { fresh, tenants } of this.#levels) {
+      for (const queue of [...fresh.values(), ...tenants.values()]) {
         for (let s = queue.first; s !== undefined; s = s.next) yield s
       }
     }
@@ -148,9 +163,11 @@ export class WaitingLine {
     assert(numTokens === this.#numTokens, 'the waiting tokens are miscounted', numTokens)
     assert(numUnstarted === this.#unstarted.size, 'somebody is awaited who does not wait')
     for (const level of this.#levels) {
-      const isRight = level.numPasses === 0 || !isEmpty(level)
+      const isRight =
+        (level.numPasses === 0 || !isEmpty(level)) &&
+        (level.numFreshPasses === 0 || level.tenants.size > 0)
       assert(isRight, 'nobody was passed over so many times', level.numPasses)
-      for (const [tenant, { first }] of level.tenants) {
+      for (const [tenant, { first }] of [...level.fresh, ...level.tenants]) {
         assert(first !== undefined, 'a tenant has a turn and nobody waits', tenant)
       }
     }
@@ -158,6 +175,17 @@ export class WaitingLine {
 
   #levelOf(sequence: Sequence): Level {
     return this.#levels[sequence.priority - minPriority]!
+  }
+
+  #queueOf(sequence: Sequence): SequenceQueue {
+    const { tenant, account } = sequence
+    const { fresh, tenants } = this.#levelOf(sequence)
+    const known = fresh.get(tenant) ?? tenants.get(tenant)
+    if (known !== undefined) return known
+    const queue = new SequenceQueue()
+    const turns = account.numRunning > 0 ? tenants : fresh
+    turns.set(tenant, queue)
+    return queue
   }
 
   #chooseLevel(): Level | undefined {
@@ -178,6 +206,6 @@ export class WaitingLine {
   }
 }
 
-function isEmpty({ preempted, tenants }: Level): boolean {
-  return preempted.length === 0 && tenants.size === 0
+function isEmpty({ fresh, tenants }: Level): boolean {
+  return fresh.size + tenants.size === 0
 }

@@ -58,15 +58,27 @@ t.test('with a step in flight a seat goes back behind it', async (t) => {
   seats.checkAccounting()
 })
 
-t.test('the newest of the worst priority is preempted, the protected never', async (t) => {
+t.test('the newest of the worst priority is found, the protected never', async (t) => {
   const { seats, seat } = createSeats()
   const [low, lower, high] = [seat(1, 3), seat(2, 3), seat(3, -1)]
-  lower.numPendingTokens = 1
-  t.equal(seats.preemptNewest(), lower)
-  t.match(lower, { status: 'waiting', numPreemptions: 1, numBlocks: 0, numPendingTokens: 0 })
+  t.equal(seats.findNewest(), lower)
+  t.equal(seats.findNewest(high.account), high, 'of this tenant')
+  lower.numPreemptions = 2
+  t.equal(seats.findNewest(), low)
   low.numPreemptions = 2
-  t.equal(seats.preemptNewest(), high)
-  t.equal(seats.preemptNewest(), undefined)
+  t.equal(seats.findNewest(), high)
+  high.numPreemptions = 2
+  t.equal(seats.findNewest(), undefined)
+})
+
+t.test('a preempted sequence keeps nothing', async (t) => {
+  const { pool, seats, seat } = createSeats()
+  const sequence = seat(1)
+  seats.preempt(sequence)
+  t.match(sequence, { status: 'waiting', numPreemptions: 1, numBlocks: 0, samplerSlot: -1 })
+  t.equal(sequence.account.numRunning, 0)
+  t.equal(pool.numFreeBlocks, 8)
+  seats.checkAccounting()
 })
 
 t.test('blocks are counted for the decodes that ask for one', async (t) => {

@@ -50,8 +50,8 @@ t.test('tenants take turns by the tokens that are computed for them', async (t) 
   const { add, admitAll } = createLine()
   for (let id = 1; id <= 6; id++) add(id, { tenant: 1 })
   for (let id = 11; id <= 13; id++) add(id, { tenant: 2 })
-  // Five tokens each: two sequences are a turn.
-  t.same(admitAll(5), [1, 2, 11, 12, 3, 4, 13, 5, 6])
+  // Nothing of either runs, so each has one at once. Then two sequences of five tokens are a turn.
+  t.same(admitAll(5), [1, 11, 2, 12, 3, 4, 13, 5, 6])
 })
 
 t.test(
@@ -93,12 +93,37 @@ t.test('passes are forgotten when a priority has nobody in line', async (t) => {
   line.checkIntegrity()
 })
 
-t.test('preempted sequences come first, the oldest of them before the others', async (t) => {
+t.test('a tenant of which nothing runs goes before the others, once', async (t) => {
+  const { add, admit, admitAll } = createLine()
+  for (let id = 1; id <= 4; id++) add(id, { tenant: 1 })
+  t.equal(admit(1), 1)
+  for (const id of [11, 12, 13]) add(id, { tenant: 2 })
+  t.equal(admit(5), 11)
+  // Both have used some of their turns, and the first was here before.
+  t.same(admitAll(5), [2, 3, 12, 4, 13])
+})
+
+t.test('tenants that come one after another do not hold up the others for ever', async (t) => {
+  const { line, add, admit } = createLine()
+  for (let id = 1; id <= 3; id++) add(id, { tenant: 1 })
+  t.equal(admit(), 1)
+  for (let id = 100; id < 140; id++) add(id, { tenant: id })
+  const ids = Array.from({ length: 2 * maxPasses + 2 }, () => admit())
+  t.same(
+    ids.slice(0, maxPasses),
+    [...Array(maxPasses).keys()].map((i) => 100 + i),
+  )
+  t.equal(ids[maxPasses], 2)
+  t.equal(ids[2 * maxPasses + 1], 3)
+  line.checkIntegrity()
+})
+
+t.test('preempted sequences come before all others of their tenant', async (t) => {
   const { line, add, admit, admitAll } = createLine()
-  const [old, young] = [add(1, { tenant: 1 }), add(2, { tenant: 2 })]
+  const [old, young] = [add(1), add(2)]
   t.same(admitAll(), [1, 2])
-  add(3, { tenant: 3 })
-  const better = add(4, { tenant: 3, priority: -1 })
+  add(3)
+  const better = add(4, { priority: -1 })
   for (const sequence of [young, old]) {
     sequence.numPreemptions = 1
     sequence.account.numRunning--
@@ -108,7 +133,6 @@ t.test('preempted sequences come first, the oldest of them before the others', a
   t.equal(line.length, 4)
   t.equal(admit(), better.id, 'not before a better priority')
   t.same(admitAll(), [1, 2, 3])
-  young.numPreemptions = 2
   young.account.numRunning--
   line.putBack(young)
   line.remove(young)

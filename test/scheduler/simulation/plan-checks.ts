@@ -65,8 +65,8 @@ function checkCounts(plan: StepPlan, limits: SchedulerLimits): void {
 }
 
 /**
- * Compares who runs now with who ran before: decodes are never left out, preemption takes the
- * newest of the worst priority, within a tenant and a priority first admissions are in order of
+ * Compares who runs now with who ran before: decodes are never left out, preemption takes a
+ * tenant's newest of its worst priority, within a tenant and a priority first admissions are in order of
  * arrival, nobody is preempted three times.
  */
 export function checkTransitions(plan: StepPlan, live: ReadonlyMap<number, Shadow>): void {
@@ -100,6 +100,7 @@ export function checkTransitions(plan: StepPlan, live: ReadonlyMap<number, Shado
   }
   for (const victim of preempted) {
     for (const other of unprotected) {
+      if (other.sequence.tenant !== victim.sequence.tenant) continue
       const worse = other.sequence.priority - victim.sequence.priority
       if (worse > 0 || (worse === 0 && other.admission > victim.admission)) {
         fail(`${victim.sequence.id} was preempted, not ${other.sequence.id}`)

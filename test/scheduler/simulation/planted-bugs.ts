@@ -135,8 +135,8 @@ export const plantedBugs: readonly PlantedBug[] = [
     patches: [
       {
         file: 'scheduler.js',
-        find: /if \(this\.#steps\.has\(sequence\)\)\s+return;/,
-        replace: '',
+        find: /this\.#steps\.has\(sequence\)/,
+        replace: 'false',
       },
     ],
   },
