@@ -41,29 +41,15 @@ struct TileRule {
   int tile;
 };
 constexpr TileRule kMmaRules[] = {{8, 0}, {16, 1}, {32, 2}, {64, 3}, {256, 6}, {1 << 30, 7}};
-
-// The same for the kernel for 9.0, with the number of blocks along k where W has `kFewRows` rows
-// at most, and the blocks of a multiprocessor.
-struct WarpgroupRule {
-  int most_tokens;
-  int tile;
-  int blocks;
-  bool is_streamed;
-};
-constexpr WarpgroupRule kWarpgroupRules[] = {
-    {8, 0, 3, false},  {16, 1, 3, false},     {32, 2, 3, false},
-    {64, 3, 3, false}, {1 << 30, 7, 2, true},
-};
-constexpr WarpgroupRule kFewRowsRules[] = {
-    {8, 0, 3, false},   {16, 1, 3, false},  {32, 2, 3, false},     {64, 2, 3, false},
-    {128, 3, 3, false}, {512, 6, 2, false}, {1 << 30, 7, 2, true},
-};
+constexpr TileRule kWarpgroupRules[] = {{8, 0}, {16, 1}, {32, 2}, {64, 3}, {1 << 30, 10}};
+// The same where W has so few rows that blocks are short of tiles.
+constexpr TileRule kNarrowWarpgroupRules[] = {{8, 0},   {16, 1},  {32, 2},      {64, 2},
+                                              {128, 3}, {512, 9}, {1 << 30, 10}};
 constexpr int kFewRows = 4096;
 
-template <class Rule>
-const Rule& rule_for(int num_tokens, const Rule* rules) {
+int tile_for(int num_tokens, const TileRule* rules) {
   while (num_tokens > rules->most_tokens) ++rules;
-  return *rules;
+  return rules->tile;
 }
 
 int tiles_in(int rows, int tokens, int num_tokens, int out_features) {
@@ -89,17 +75,16 @@ void check(const CudaLinear& op) {
                                                        text(2 * kGateUpGroup));
 }
 
-// Whether out can be written in pairs of elements, or need not be.
-bool has_even_rows(const CudaLinear& op) {
-  if (op.output == LinearOutput::kLogits) return true;
-  return op.out_stride % 2 == 0 && (op.output == LinearOutput::kSwiGlu || op.out_features % 2 == 0);
+bool has_wide_rows(const CudaLinear& op) {
+  const std::int64_t element_bytes = op.output == LinearOutput::kLogits ? 4 : 2;
+  return op.out_stride * element_bytes % 16 == 0;
 }
 
 void launch_planned(const CudaLinear& op, const GemmPlan& plan, Stream stream) {
-  const bool uses_warpgroups = plan.kernel == GemmKernel::kWarpgroups;
-  const int rows = uses_warpgroups ? kWarpgroupTiles[plan.tile].rows : kMmaTiles[plan.tile].rows;
+  const int rows =
+      plan.uses_warpgroups ? kWarpgroupTiles[plan.tile].rows : kMmaTiles[plan.tile].rows;
   const int tokens =
-      uses_warpgroups ? kWarpgroupTiles[plan.tile].tokens : kMmaTiles[plan.tile].tokens;
+      plan.uses_warpgroups ? kWarpgroupTiles[plan.tile].tokens : kMmaTiles[plan.tile].tokens;
   GemmArguments args{};
   args.out = op.out;
   args.x = op.x;
@@ -107,7 +92,7 @@ void launch_planned(const CudaLinear& op, const GemmPlan& plan, Stream stream) {
   args.bias = op.bias;
   args.output = op.output;
   args.numerics = op.numerics;
-  args.has_even_rows = has_even_rows(op);
+  args.has_wide_rows = has_wide_rows(op);
   args.num_tokens = op.num_tokens;
   args.in_features = op.in_features;
   args.out_features = op.out_features;
@@ -119,11 +104,9 @@ void launch_planned(const CudaLinear& op, const GemmPlan& plan, Stream stream) {
   args.num_splits = plan.num_splits;
   args.num_rows_abreast = kRowsAbreast;
   args.arrivals = static_cast<unsigned*>(op.workspace);
-  args.partials = reinterpret_cast<float*>(args.arrivals + kMaxArrivals);
-  if (uses_warpgroups) {
-    CHECK(args.has_even_rows, "linear: the kernel for 9.0 cannot store rows " +
-                                  std::to_string(op.out_stride) + " elements apart");
-    launch_gemm_sm90a(args, plan, op.type, stream);
+  args.partials = reinterpret_cast<float*>(args.arrivals + kMaxSplitTiles);
+  if (plan.uses_warpgroups) {
+    launch_gemm_sm90a(args, plan.tile, op.type, stream);
   } else {
     launch_gemm_mma(args, plan.tile, op.type, stream);
   }
@@ -132,11 +115,11 @@ void launch_planned(const CudaLinear& op, const GemmPlan& plan, Stream stream) {
 // Tokens a launch may have so that the sums of all splits fit the workspace; whole tiles. Clusters
 // need none.
 int tokens_per_launch(const GemmPlan& plan, int out_features) {
-  if (plan.num_splits == 1 || plan.kernel == GemmKernel::kWarpgroups) return 1 << 30;
+  if (plan.num_splits == 1 || plan.uses_warpgroups) return 1 << 30;
   const MmaTile& tile = kMmaTiles[plan.tile];
   const std::int64_t num_row_tiles = tiles_of(out_features, tile.rows);
   const std::int64_t partials = num_row_tiles * plan.num_splits * tile.rows * tile.tokens;
-  const std::int64_t most = std::min(kMaxPartials / partials, kMaxArrivals / num_row_tiles);
+  const std::int64_t most = std::min(kMaxPartials / partials, kMaxSplitTiles / num_row_tiles);
   CHECK(most > 0, "linear: " + std::to_string(plan.num_splits) + " splits of " +
                       std::to_string(out_features) +
                       " out_features do not fit the workspace; use fewer");
@@ -149,36 +132,30 @@ std::size_t cuda_gemm_workspace_bytes(int max_tokens, int, int max_out_features)
   const std::int64_t tokens = tiles_of(max_tokens, kMaxTileSize) * std::int64_t{kMaxTileSize};
   const std::int64_t rows = tiles_of(max_out_features, kMaxTileSize) * std::int64_t{kMaxTileSize};
   const std::int64_t partials = std::min(kMaxPartials, kMaxSplits * tokens * rows);
-  return kMaxArrivals * sizeof(unsigned) + static_cast<std::size_t>(partials) * sizeof(float);
+  return kMaxSplitTiles * sizeof(unsigned) + static_cast<std::size_t>(partials) * sizeof(float);
 }
 
 bool has_warpgroups() { return device_traits().compute_capability == 90; }
 
-GemmPlan plan_gemm(int num_tokens, int in_features, int out_features, bool has_even_rows,
-                   bool is_batch_invariant) {
+GemmPlan plan_gemm(int num_tokens, int in_features, int out_features, bool is_batch_invariant) {
   GemmPlan plan{};
-  const int num_multiprocessors = device_traits().num_multiprocessors;
-  if (has_warpgroups() && has_even_rows) {
-    const WarpgroupRule& rule =
-        rule_for(num_tokens, out_features <= kFewRows ? kFewRowsRules : kWarpgroupRules);
-    const WarpgroupTile& tile = kWarpgroupTiles[rule.tile];
-    const int num_tiles = tiles_in(tile.rows, tile.tokens, num_tokens, out_features);
-    plan = {GemmKernel::kWarpgroups, rule.tile, 1, rule.blocks, rule.is_streamed};
-    if (!plan.is_streamed)
-      plan.num_splits = splits_for(num_tiles, num_multiprocessors, in_features);
-  } else {
-    plan = {GemmKernel::kMma, rule_for(num_tokens, kMmaRules).tile, 1, 0, false};
-    const MmaTile& tile = kMmaTiles[plan.tile];
-    const int num_tiles = tiles_in(tile.rows, tile.tokens, num_tokens, out_features);
-    plan.num_splits = splits_for(num_tiles, 2 * num_multiprocessors, in_features);
-  }
+  plan.uses_warpgroups = has_warpgroups();
+  plan.tile = tile_for(num_tokens, !plan.uses_warpgroups     ? kMmaRules
+                                   : out_features < kFewRows ? kNarrowWarpgroupRules
+                                                             : kWarpgroupRules);
   if (is_batch_invariant) {
     plan.num_splits = invariant_splits(in_features, out_features);
-    plan.is_streamed = false;
-    // The largest tile that may be split.
-    if (plan.kernel == GemmKernel::kWarpgroups && plan.num_splits > 1 && plan.tile > 6) {
-      plan.tile = 6;
-    }
+    return plan;
+  }
+  const int num_blocks = device_traits().num_multiprocessors * (plan.uses_warpgroups ? 1 : 2);
+  if (plan.uses_warpgroups) {
+    const WarpgroupTile& tile = kWarpgroupTiles[plan.tile];
+    const int num_tiles = tiles_in(tile.rows, tile.tokens, num_tokens, out_features);
+    plan.num_splits = tile.is_paired ? 1 : splits_for(num_tiles, num_blocks, in_features);
+  } else {
+    const MmaTile& tile = kMmaTiles[plan.tile];
+    const int num_tiles = tiles_in(tile.rows, tile.tokens, num_tokens, out_features);
+    plan.num_splits = splits_for(num_tiles, num_blocks, in_features);
   }
   return plan;
 }
@@ -204,10 +181,8 @@ void cuda_gemm_as_planned(const CudaLinear& op, const GemmPlan& plan, Stream str
 void cuda_gemm(const CudaLinear& op, Stream stream) {
   check(op);
   if (op.num_tokens == 0 || op.out_features == 0) return;
-  cuda_gemm_as_planned(op,
-                       plan_gemm(op.num_tokens, op.in_features, op.out_features, has_even_rows(op),
-                                 op.is_batch_invariant),
-                       stream);
+  cuda_gemm_as_planned(
+      op, plan_gemm(op.num_tokens, op.in_features, op.out_features, op.is_batch_invariant), stream);
 }
 
 }  // namespace kernels

@@ -9,7 +9,6 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 
 #include "kernels/cuda_gemm.h"
 #include "kernels/cuda_tile.cuh"
@@ -27,7 +26,7 @@ struct GemmArguments {
   const void* bias;
   LinearOutput output;
   Numerics numerics;
-  bool has_even_rows;     // two-byte rows of out are pairs of elements, begun at multiples of two
+  bool has_wide_rows;     // every row of out starts at a multiple of 16 bytes
   bool is_weight_shared;  // several blocks read the same part of W: it should stay in the L2
   int num_tokens;
   int in_features;
@@ -37,44 +36,61 @@ struct GemmArguments {
   int num_row_tiles;
   int num_token_tiles;
   int num_splits;        // parts of k
-  int num_rows_abreast;  // row tiles that are walked through together, see place_of()
-  float* partials;       // sums of parts of k, see each kernel
-  unsigned* arrivals;    // counters, zero before and after
+  int num_rows_abreast;  // row tiles that are walked through together, see tile_of()
+  float* partials;       // [num tiles, num_splits, rows * tokens]
+  unsigned* arrivals;    // [num tiles], zero before and after
 };
 
-enum class GemmKernel : std::uint8_t {
-  kMma,         // cuda_gemm_mma.cu
-  kWarpgroups,  // cuda_gemm_sm90a.cu
+// A finished tile waits in shared memory as one row of `rows + kStagedPad` floats a token. The pad
+// makes both the fragments' writes (4 tokens x 8 rows at a time) and the reads along rows free of
+// bank conflicts.
+inline constexpr int kStagedPad = 4;
+
+// Dynamic shared memory of a block: the ring of steps, and later the finished tile in its place.
+template <class Tile>
+constexpr std::size_t shared_bytes(const Tile& tile) {
+  const std::size_t ring =
+      static_cast<std::size_t>(tile.stages) * (tile.rows + tile.tokens) * kGemmStep * 2;
+  const std::size_t staged =
+      sizeof(float) * static_cast<std::size_t>(tile.tokens) * (tile.rows + kStagedPad);
+  return ring > staged ? ring : staged;
+}
+
+// The part of the product a block computes.
+struct GemmBlock {
+  int tile;
+  int split;
+  int first_row;
+  int first_token;
+  int first_step;  // of kGemmStep elements
+  int num_steps;
 };
 
-// Which kernel computes a product, and how.
+// Which kernel computes a product and how its k is split.
 struct GemmPlan {
-  GemmKernel kernel;
-  int tile;          // index into the kernel's table of tiles
-  int num_splits;    // blocks along k for each tile
-  int blocks;        // a multiprocessor should hold at a time; kWarpgroups alone
-  bool is_streamed;  // what does not fill all multiprocessors is cut along k; kWarpgroups alone
+  bool uses_warpgroups;  // the kernel for compute capability 9.0
+  int tile;              // index into its table of tiles
+  int num_splits;
 };
 
-// Most parts k is cut into, counters there are, and floats that sums of parts may take.
+// Most parts k is cut into, tiles that may be cut, and floats their sums may take.
 inline constexpr int kMaxSplits = 8;
-inline constexpr int kMaxArrivals = 4096;
+inline constexpr int kMaxSplitTiles = 4096;
 inline constexpr std::int64_t kMaxPartials = 6 * 1024 * 1024;
 
 // Whether the current device has the instructions of the kernel for 9.0.
 bool has_warpgroups();
 
-// The plan cuda_gemm() follows on the current device. The kernel for 9.0 stores pairs of elements
-// and cannot have rows of out that begin between two.
-GemmPlan plan_gemm(int num_tokens, int in_features, int out_features, bool has_even_rows,
-                   bool is_batch_invariant);
+// The plan cuda_gemm() follows on the current device.
+GemmPlan plan_gemm(int num_tokens, int in_features, int out_features, bool is_batch_invariant);
 
 // cuda_gemm() with a plan of the caller's, to find out which is best. num_splits is at most
-// kMaxSplits and the number of steps in in_features.
+// kMaxSplits and the number of steps in in_features, and the sums of all splits of all tiles must
+// fit the limits above.
 void cuda_gemm_as_planned(const CudaLinear& op, const GemmPlan& plan, Stream stream);
 
-// Tiles of the kernel for 8.0 and newer. `stages` parts of W and x of one step each are in shared
-// memory or on their way there.
+// Tiles of the kernel for 8.0 and newer, in cuda_gemm_mma.cu. `stages` parts of W and x of one
+// step each are in shared memory or on their way there.
 struct MmaTile {
   int rows;
   int tokens;
@@ -93,251 +109,224 @@ inline constexpr MmaTile kMmaTiles[] = {
     {128, 32, 4, 4, 1, 2},   //
     {128, 64, 4, 4, 2, 2},   //
     {128, 128, 3, 4, 2, 1},  //
+    {128, 128, 3, 2, 2, 1},  //
 };
 // 99 KB, the most 8.9 gives a block, hold every one of them.
 inline constexpr int kNumMmaTiles = sizeof kMmaTiles / sizeof kMmaTiles[0];
 
 void launch_gemm_mma(const GemmArguments& arguments, int tile, DType type, Stream stream);
 
-// Tiles of the kernel for 9.0.
+// Tiles of the kernel for 9.0, in cuda_gemm_sm90a.cu.
 struct WarpgroupTile {
   int rows;
   int tokens;
+  int stages;
   int warpgroups;  // the rows are cut among them, in multiples of 64
-  int blocks;      // a multiprocessor may hold: bounds the registers
+  int blocks;      // a multiprocessor should hold: bounds the registers
+  bool is_paired;  // two blocks share their tokens' way into shared memory; num_splits must be 1
 };
 
 inline constexpr WarpgroupTile kWarpgroupTiles[] = {
-    {64, 8, 1, 4},     //
-    {64, 16, 1, 4},    //
-    {64, 32, 1, 4},    //
-    {64, 64, 1, 4},    //
-    {128, 32, 2, 2},   //
-    {128, 64, 2, 2},   //
-    {64, 128, 1, 3},   //
-    {128, 128, 2, 2},  //
-    {64, 256, 1, 1},   //
-    {128, 256, 2, 1},  //
+    {64, 8, 8, 1, 3, false},     //
+    {64, 16, 7, 1, 3, false},    //
+    {64, 32, 6, 1, 3, false},    //
+    {64, 64, 4, 1, 3, false},    //
+    {64, 64, 6, 1, 2, false},    //
+    {128, 8, 6, 2, 2, false},    //
+    {128, 16, 6, 2, 2, false},   //
+    {128, 32, 5, 2, 2, false},   //
+    {128, 64, 4, 2, 2, false},   //
+    {64, 128, 4, 1, 2, false},   //
+    {128, 128, 3, 2, 2, false},  //
+    {64, 256, 5, 1, 1, false},   //
+    {128, 256, 4, 2, 1, false},  //
+    {128, 128, 3, 2, 2, true},   //
+    {128, 256, 4, 2, 1, true},   //
 };
 inline constexpr int kNumWarpgroupTiles = sizeof kWarpgroupTiles / sizeof kWarpgroupTiles[0];
 
-// Whether a tile is small enough for its parts of k to be gathered within a cluster.
-__host__ __device__ constexpr bool may_split(const WarpgroupTile& tile) {
-  return tile.rows * tile.tokens <= 64 * 128;
-}
-
-void launch_gemm_sm90a(const GemmArguments& arguments, const GemmPlan& plan, DType type,
-                       Stream stream);
+void launch_gemm_sm90a(const GemmArguments& arguments, int tile, DType type, Stream stream);
 
 #ifdef __CUDACC__
 
-// Where a tile of `rows` x `tokens` begins.
-struct TilePlace {
-  int first_row;
-  int first_token;
-};
-
 // Blocks that run at the same time should share what they read. With many row tiles and many token
 // tiles they form rectangles: num_rows_abreast row tiles, all token tiles, then the next rows.
-__device__ __forceinline__ TilePlace place_of(const GemmArguments& args, int tile, int rows,
-                                              int tokens) {
+__device__ __forceinline__ GemmBlock block_of(const GemmArguments& args, int rows, int tokens,
+                                              int index) {
+  GemmBlock block;
+  block.tile = index / args.num_splits;
+  block.split = index - block.tile * args.num_splits;
   const int group_size = args.num_rows_abreast * args.num_token_tiles;
-  const int group = tile / group_size;
+  const int group = block.tile / group_size;
   const int first = group * args.num_rows_abreast;
   const int abreast = min(args.num_rows_abreast, args.num_row_tiles - first);
-  const int within = tile - group * group_size;
-  return {(first + within % abreast) * rows, within / abreast * tokens};
+  const int within = block.tile - group * group_size;
+  block.first_row = (first + within % abreast) * rows;
+  block.first_token = within / abreast * tokens;
+  const int num_steps = (args.in_features + kGemmStep - 1) / kGemmStep;
+  block.first_step = block.split * num_steps / args.num_splits;
+  block.num_steps = (block.split + 1) * num_steps / args.num_splits - block.first_step;
+  return block;
 }
 
-// ---- finished sums ----
-//
-// A lane of a warp has 4 of the 16 rows x 8 tokens of a fragment: with g = lane / 4, q = lane % 4
-//
-//   sums[0], sums[1]   row g,     tokens 2q and 2q + 1
-//   sums[2], sums[3]   row g + 8, the same tokens
-//
-// In a gated layer rows 0-7 of a fragment are gate rows and rows 8-15 the up rows that belong to
-// them, so that a lane has both. In memory out goes along rows: 8 x 8 of two-byte values change
-// places within the warp before they are stored.
+// ---- a finished tile ----
 
-// Lane (g, q) gives the pair (g, 2q), (g, 2q + 1) of an 8 x 8 matrix and gets (2q, g), (2q + 1, g).
-__device__ __forceinline__ std::uint32_t transposed(std::uint32_t pair) {
-  std::uint32_t result;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
-  return result;
+// 8 neighbouring elements of a row in memory, as float. Read past the L1, in which a kernel that
+// began early could find what a kernel before has since overwritten.
+template <class T>
+__device__ __forceinline__ void load_row(float (&values)[8], const T* from, int count,
+                                         bool is_wide) {
+  if (is_wide && count == 8) {
+    const uint4 bits = __ldcg(reinterpret_cast<const uint4*>(from));
+    const std::uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float2 pair = unpack2<T>(words[i]);
+      values[2 * i] = pair.x;
+      values[2 * i + 1] = pair.y;
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) values[i] = i < count ? as_float(__ldcg(from + i)) : 0.0f;
+  }
 }
 
-// The row of W that is row `row` of a fragment that begins at row `first` of y, a multiple of 16.
-__device__ __forceinline__ int weight_row(int first, int row, bool is_gated) {
-  if (!is_gated) return first + row;
-  const int group = first / (2 * kGateUpGroup) * (2 * kGateUpGroup);
-  return group + first % (2 * kGateUpGroup) / 2 + row % 8 + row / 8 * kGateUpGroup;
+template <class T>
+__device__ __forceinline__ void store_row(T* to, const float (&values)[8], int count,
+                                          bool is_wide) {
+  if (is_wide && count == 8) {
+    uint4 bits;
+    bits.x = pack2<T>(values[0], values[1]);
+    bits.y = pack2<T>(values[2], values[3]);
+    bits.z = pack2<T>(values[4], values[5]);
+    bits.w = pack2<T>(values[6], values[7]);
+    *reinterpret_cast<uint4*>(to) = bits;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (i < count) to[i] = narrow<T>(values[i]);
+    }
+  }
 }
 
-// Applies what stands behind the product to fragments of the same 16 rows, group i being the 8
-// tokens from first_token + 8 i on, and stores them. With kHasEvenRows there is no code for rows of
-// out that are not pairs of elements.
-template <class T, LinearOutput kOutput, bool kHasEvenRows = false>
-class Finish {
- public:
-  // `first_row` of y is a multiple of 16. Reads the bias.
-  __device__ __forceinline__ Finish(const GemmArguments& args, int first_row, int first_token)
-      : args_(args), column_(kIsGated ? first_row / 2 : first_row), first_token_(first_token) {
-    low_bias_ = bias_of(weight_row(first_row, lane() / 4, kIsGated));
-    high_bias_ = bias_of(weight_row(first_row, lane() / 4 + 8, kIsGated));
-  }
-
-  // Finishes groups [0, kCount). sums(group, i) is the lane's sum i of one; both are constants once
-  // the loops here are unrolled.
-  template <int kCount, class Sums>
-  __device__ __forceinline__ void store_all(Sums sums) const {
-    constexpr int kBatch = kCount < 2 ? kCount : 2;
-    if (stores_pairs()) {
+__device__ __forceinline__ void store_row(float* to, const float (&values)[8], int count,
+                                          bool is_wide) {
+  if (is_wide && count == 8) {
+    reinterpret_cast<float4*>(to)[0] = make_float4(values[0], values[1], values[2], values[3]);
+    reinterpret_cast<float4*>(to)[1] = make_float4(values[4], values[5], values[6], values[7]);
+  } else {
 #pragma unroll
-      for (int group = 0; group < kCount; group += kBatch) {
-        std::uint32_t old[kBatch][2];
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i) fetch(old[i], group + i);
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-          const float four[4] = {sums(group + i, 0), sums(group + i, 1), sums(group + i, 2),
-                                 sums(group + i, 3)};
-          store_pairs(four, old[i], group + i);
-        }
-      }
-    } else {
-#pragma unroll
-      for (int group = 0; group < kCount; ++group) {
-        const float four[4] = {sums(group, 0), sums(group, 1), sums(group, 2), sums(group, 3)};
-        store_elements(four, group);
-      }
+    for (int i = 0; i < 8; ++i) {
+      if (i < count) to[i] = values[i];
     }
   }
+}
 
-  // Reads what out holds where a group goes, so that store() need not wait for it.
-  __device__ __forceinline__ void fetch(std::uint32_t (&old)[2], int group) const {
-    old[0] = old[1] = 0;
-    if (kOutput != LinearOutput::kAddResidual || !stores_pairs()) return;
-    if (has_pair(group, 0)) old[0] = *pair_at(group, 0);
-    if (has_pair(group, 8)) old[1] = *pair_at(group, 8);
+// The sums of a tile in this block's shared memory. sums(token, row) are those of 8 rows.
+template <int kRows>
+struct StagedSums {
+  const float* staged;
+
+  __device__ __forceinline__ void operator()(float (&sums)[8], int token, int row) const {
+    const float4* from =
+        reinterpret_cast<const float4*>(staged + token * (kRows + kStagedPad) + row);
+    const float4 low = from[0];
+    const float4 high = from[1];
+    sums[0] = low.x, sums[1] = low.y, sums[2] = low.z, sums[3] = low.w;
+    sums[4] = high.x, sums[5] = high.y, sums[6] = high.z, sums[7] = high.w;
   }
-
-  __device__ __forceinline__ void store(const float (&sums)[4], const std::uint32_t (&old)[2],
-                                        int group) const {
-    if (stores_pairs()) {
-      store_pairs(sums, old, group);
-    } else {
-      store_elements(sums, group);
-    }
-  }
-
- private:
-  static constexpr bool kIsGated = kOutput == LinearOutput::kSwiGlu;
-
-  __device__ __forceinline__ bool stores_pairs() const {
-    return kOutput != LinearOutput::kLogits && (kHasEvenRows || args_.has_even_rows);
-  }
-
-  static __device__ __forceinline__ int lane() { return threadIdx.x % kWarpSize; }
-
-  __device__ __forceinline__ int num_columns() const {
-    return kIsGated ? args_.out_features / 2 : args_.out_features;
-  }
-
-  __device__ __forceinline__ float bias_of(int row) const {
-    if (args_.bias == nullptr || row >= args_.out_features) return 0.0f;
-    return as_float(static_cast<const T*>(args_.bias)[row]);
-  }
-
-  // Where this lane's pair of a group stands in memory: token g, columns 2q and 2q + 1.
-  __device__ __forceinline__ bool has_pair(int group, int column) const {
-    return first_token_ + 8 * group + lane() / 4 < args_.num_tokens &&
-           column_ + column + lane() % 4 * 2 < num_columns();
-  }
-  __device__ __forceinline__ std::uint32_t* pair_at(int group, int column) const {
-    const std::int64_t token = first_token_ + 8 * group + lane() / 4;
-    return reinterpret_cast<std::uint32_t*>(static_cast<T*>(args_.out) + token * args_.out_stride +
-                                            column_ + column + lane() % 4 * 2);
-  }
-
-  // y with the bias, rounded where y is stored by others; gated: what is stored, in y[0] and y[1].
-  __device__ __forceinline__ void finish(float (&y)[4]) const {
-    y[0] += low_bias_, y[1] += low_bias_, y[2] += high_bias_, y[3] += high_bias_;
-    if (args_.numerics == Numerics::kReference) {
-#pragma unroll
-      for (float& value : y) value = rounded<T>(value);
-    }
-    if constexpr (kIsGated) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const float gate = y[i];
-        if (args_.numerics == Numerics::kReference) {
-          y[i] = rounded<T>(gate / (1.0f + expf(-gate))) * y[i + 2];
-        } else {
-          y[i] = __fdividef(gate, 1.0f + __expf(-gate)) * y[i + 2];
-        }
-      }
-    }
-  }
-
-  __device__ __forceinline__ void store_pairs(const float (&sums)[4], const std::uint32_t (&old)[2],
-                                              int group) const {
-    float y[4] = {sums[0], sums[1], sums[2], sums[3]};
-    finish(y);
-    if (kOutput == LinearOutput::kAddResidual) {
-      const float2 low = unpack2<T>(transposed(old[0]));
-      const float2 high = unpack2<T>(transposed(old[1]));
-      y[0] += low.x, y[1] += low.y, y[2] += high.x, y[3] += high.y;
-    }
-    const std::uint32_t low = transposed(pack2<T>(y[0], y[1]));
-    if (has_pair(group, 0)) *pair_at(group, 0) = low;
-    if (kIsGated) return;
-    const std::uint32_t high = transposed(pack2<T>(y[2], y[3]));
-    if (has_pair(group, 8)) *pair_at(group, 8) = high;
-  }
-
-  // The same one by one: float, or rows of out that begin at odd elements.
-  __device__ __forceinline__ void store_elements(const float (&sums)[4], int group) const {
-    using Out = std::conditional_t<kOutput == LinearOutput::kLogits, float, T>;
-    float y[4] = {sums[0], sums[1], sums[2], sums[3]};
-    finish(y);
-    const std::int64_t token = first_token_ + 8 * group + lane() % 4 * 2;
-    const int column = column_ + lane() / 4;
-    Out* to = static_cast<Out*>(args_.out) + token * args_.out_stride + column;
-#pragma unroll
-    for (int i = 0; i < (kIsGated ? 2 : 4); ++i) {
-      if (token + i % 2 < args_.num_tokens && column + i / 2 * 8 < num_columns()) {
-        Out* place = to + i % 2 * args_.out_stride + i / 2 * 8;
-        if (kOutput == LinearOutput::kAddResidual) y[i] += as_float(*place);
-        *place = narrow<Out>(y[i]);
-      }
-    }
-  }
-
-  const GemmArguments& args_;
-  int column_;  // of out where the fragments begin
-  int first_token_;
-  float low_bias_;
-  float high_bias_;
 };
 
-// Calls body(std::integral_constant<LinearOutput, output>()): the output as a template argument.
-template <class Body>
-__device__ __forceinline__ void for_output(LinearOutput output, Body body) {
-  switch (output) {
-    case LinearOutput::kStore:
-      body(std::integral_constant<LinearOutput, LinearOutput::kStore>());
-      break;
-    case LinearOutput::kAddResidual:
-      body(std::integral_constant<LinearOutput, LinearOutput::kAddResidual>());
-      break;
-    case LinearOutput::kSwiGlu:
-      body(std::integral_constant<LinearOutput, LinearOutput::kSwiGlu>());
-      break;
-    case LinearOutput::kLogits:
-      body(std::integral_constant<LinearOutput, LinearOutput::kLogits>());
-      break;
+// 8 rows of y for one token, in place of the sums: with the bias.
+template <class T>
+__device__ __forceinline__ void finish_row(float (&y)[8], const void* bias, int row, int count,
+                                           bool is_rounded) {
+  float biases[8] = {};
+  if (bias != nullptr) load_row(biases, static_cast<const T*>(bias) + row, count, true);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    y[i] += biases[i];
+    if (is_rounded) y[i] = rounded<T>(y[i]);
   }
+}
+
+// The items [first, end) of a tile, 8 outputs of one token each, for the threads that share them.
+struct Share {
+  int first;  // this thread's
+  int end;
+  int stride;
+};
+
+// out = silu(gate) * up for the tile, whose rows are groups of 16 of each in turn.
+template <class T, int kRows, class Sums>
+__device__ __forceinline__ void store_gated_tile(const GemmArguments& args, const GemmBlock& block,
+                                                 const Sums& sums, const Share& share) {
+  constexpr int kChunks = kRows / 16;
+  const bool is_rounded = args.numerics == Numerics::kReference;
+  for (int item = share.first; item < share.end; item += share.stride) {
+    const int token = item / kChunks;
+    const int chunk = item % kChunks;
+    const int row = chunk / 2 * 2 * kGateUpGroup + chunk % 2 * 8;
+    if (block.first_token + token >= args.num_tokens) break;
+    if (block.first_row + row >= args.out_features) continue;
+    float gate[8];
+    float up[8];
+    sums(gate, token, row);
+    sums(up, token, row + kGateUpGroup);
+    finish_row<T>(gate, args.bias, block.first_row + row, 8, is_rounded);
+    finish_row<T>(up, args.bias, block.first_row + row + kGateUpGroup, 8, is_rounded);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float silu = gate[i] / (1.0f + (is_rounded ? expf(-gate[i]) : __expf(-gate[i])));
+      up[i] *= is_rounded ? rounded<T>(silu) : silu;
+    }
+    T* out = static_cast<T*>(args.out) + (block.first_token + token) * args.out_stride +
+             block.first_row / 2 + chunk * 8;
+    store_row(out, up, 8, args.has_wide_rows);
+  }
+}
+
+// Applies what stands behind the product to a tile of kRows rows, whose items are counted along
+// the rows of one token after the other, and stores it.
+template <class T, int kRows, class Sums>
+__device__ __forceinline__ void store_tile(const GemmArguments& args, const GemmBlock& block,
+                                           const Sums& sums, const Share& share) {
+  if (args.output == LinearOutput::kSwiGlu) {
+    store_gated_tile<T, kRows>(args, block, sums, share);
+    return;
+  }
+  constexpr int kChunks = kRows / 8;
+  const bool is_rounded = args.numerics == Numerics::kReference;
+  for (int item = share.first; item < share.end; item += share.stride) {
+    const int token = item / kChunks;
+    const int row = item % kChunks * 8;
+    const int count = min(8, args.out_features - block.first_row - row);
+    if (block.first_token + token >= args.num_tokens) break;
+    if (count <= 0) continue;
+    float y[8];
+    sums(y, token, row);
+    finish_row<T>(y, args.bias, block.first_row + row, count, is_rounded);
+    const std::int64_t place =
+        (block.first_token + token) * args.out_stride + block.first_row + row;
+    if (args.output == LinearOutput::kLogits) {
+      store_row(static_cast<float*>(args.out) + place, y, count, args.has_wide_rows);
+      continue;
+    }
+    T* out = static_cast<T*>(args.out) + place;
+    if (args.output == LinearOutput::kAddResidual) {
+      float residual[8];
+      load_row(residual, out, count, args.has_wide_rows);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) y[i] += residual[i];
+    }
+    store_row(out, y, count, args.has_wide_rows);
+  }
+}
+
+// How many items a tile has.
+template <int kRows, int kTokens>
+__device__ __forceinline__ int num_items(LinearOutput output) {
+  return kTokens * kRows / (output == LinearOutput::kSwiGlu ? 16 : 8);
 }
 
 #endif

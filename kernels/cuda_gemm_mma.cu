@@ -107,18 +107,18 @@ struct WarpTile {
   std::uint32_t a[2][kRowTiles][4];
   std::uint32_t b[2][kTokenTiles][2];
 
-  // Reads slice `slice` of a step. `rows` is the address of the lane's row in the warp's first
-  // fragment and `odd_rows` that in the second; `tokens` is the address of the warp's first token.
-  __device__ __forceinline__ void load(int buffer, std::uint32_t rows, std::uint32_t odd_rows,
-                                       std::uint32_t tokens, int slice) {
+  // Reads slice `slice` of a step. `rows` and `tokens` are the addresses of the warp's first row
+  // and token; both are multiples of 8 from the start of the step.
+  __device__ __forceinline__ void load(int buffer, std::uint32_t rows, std::uint32_t tokens,
+                                       int slice) {
     const int lane = threadIdx.x % kWarpSize;
     const int swizzle = lane % 8;
     // Matrices of 8 x 8: rows 0-7 and 8-15 of the first half of the slice, then of the second.
-    const std::uint32_t chunk = ((2 * slice + lane / 16) ^ swizzle) * 16;
+    const std::uint32_t row_address =
+        rows + (lane % 16) * kBytesPerRow + ((2 * slice + lane / 16) ^ swizzle) * 16;
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i) {
-      load_matrices(a[buffer][i],
-                    (i % 2 == 0 ? rows : odd_rows) + i / 2 * 32 * kBytesPerRow + chunk);
+      load_matrices(a[buffer][i], row_address + i * 16 * kBytesPerRow);
     }
     // Both halves of the slice for tokens 0-7, then for 8-15.
     const std::uint32_t token_address = tokens + (lane / 16 * 8 + lane % 8) * kBytesPerRow +
@@ -148,14 +148,20 @@ struct WarpTile {
     }
   }
 
-  // Finishes and stores the sums, whose first row and token are these.
-  template <LinearOutput kOutput>
-  __device__ __forceinline__ void store(const GemmArguments& args, int first_row,
-                                        int first_token) const {
+  // Lays the sums down as [tokens][pitch] floats; `staged` is the place of the warp's first.
+  __device__ __forceinline__ void stage(float* staged, int pitch) const {
+    const int lane = threadIdx.x % kWarpSize;
+    float* place = staged + lane % 4 * 2 * pitch + lane / 4;
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i) {
-      const Finish<T, kOutput> finish(args, first_row + i * 16, first_token);
-      finish.template store_all<kTokenTiles>([&](int j, int k) { return sums[i][j][k]; });
+#pragma unroll
+      for (int j = 0; j < kTokenTiles; ++j) {
+        float* corner = place + j * 8 * pitch + i * 16;
+        corner[0] = sums[i][j][0];
+        corner[pitch] = sums[i][j][1];
+        corner[8] = sums[i][j][2];
+        corner[pitch + 8] = sums[i][j][3];
+      }
     }
   }
 };
@@ -163,15 +169,15 @@ struct WarpTile {
 // Leaves this block's sums in the workspace. Returns false in every block of a tile but the last
 // to arrive, which gets the sums over all of k.
 template <int kThreads, class Warp>
-__device__ __forceinline__ bool gather_splits(const GemmArguments& args, int tile, int split,
+__device__ __forceinline__ bool gather_splits(const GemmArguments& args, const GemmBlock& block,
                                               Warp& warp) {
   constexpr int kVectors = Warp::kRowTiles * Warp::kTokenTiles;
   constexpr int kTileSize = kVectors * kThreads;  // float4
   __shared__ bool is_last;
   float4* tile_partials = reinterpret_cast<float4*>(args.partials) +
-                          static_cast<std::int64_t>(tile) * args.num_splits * kTileSize +
+                          static_cast<std::int64_t>(block.tile) * args.num_splits * kTileSize +
                           threadIdx.x;
-  float4* own = tile_partials + split * kTileSize;
+  float4* own = tile_partials + block.split * kTileSize;
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     const float(&sums)[4] = warp.sums[i / Warp::kTokenTiles][i % Warp::kTokenTiles];
@@ -180,7 +186,7 @@ __device__ __forceinline__ bool gather_splits(const GemmArguments& args, int til
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
-    unsigned* arrivals = args.arrivals + tile;
+    unsigned* arrivals = args.arrivals + block.tile;
     is_last = atomicAdd(arrivals, 1u) == static_cast<unsigned>(args.num_splits - 1);
     if (is_last) *arrivals = 0;
   }
@@ -220,28 +226,24 @@ __global__ void __launch_bounds__(
   extern __shared__ __align__(128) unsigned char shared[];
 
   let_next_start();
-  const int tile = blockIdx.x / args.num_splits;
-  const int split = blockIdx.x - tile * args.num_splits;
-  const TilePlace place = place_of(args, tile, kTile.rows, kTile.tokens);
-  const int all_steps = (args.in_features + kGemmStep - 1) / kGemmStep;
-  const int first_step = split * all_steps / args.num_splits;
-  const int num_steps = (split + 1) * all_steps / args.num_splits - first_step;
+  const GemmBlock block = block_of(args, kTile.rows, kTile.tokens, blockIdx.x);
   const std::uint32_t ring = shared_address(shared);
   const Loader<T, kTile.rows, kThreads> weight_loader(static_cast<const T*>(args.weight),
-                                                      args.in_features, place.first_row,
+                                                      args.in_features, block.first_row,
                                                       args.out_features, args.in_features);
   const Loader<T, kTile.tokens, kThreads> token_loader(static_cast<const T*>(args.x), args.x_stride,
-                                                       place.first_token, args.num_tokens,
+                                                       block.first_token, args.num_tokens,
                                                        args.in_features);
   const std::uint64_t policy = weight_policy(args.is_weight_shared);
   const auto load_weight = [&](int step) {
-    weight_loader.load(ring + step % kTile.stages * kStageBytes, first_step + step,
+    weight_loader.load(ring + step % kTile.stages * kStageBytes, block.first_step + step,
                        [&](bool condition, std::uint32_t to, const T* from) {
                          copy_weight_if(condition, to, from, policy);
                        });
   };
   const auto load_tokens = [&](int step) {
-    token_loader.load(ring + step % kTile.stages * kStageBytes + kTokensOffset, first_step + step,
+    token_loader.load(ring + step % kTile.stages * kStageBytes + kTokensOffset,
+                      block.first_step + step,
                       [&](bool condition, std::uint32_t to, const T* from) {
                         copy_async_if(condition, to, from);
                       });
@@ -251,12 +253,12 @@ __global__ void __launch_bounds__(
   // stages goes ahead of it; elsewhere a stage is complete as soon as its own copies are.
 #if __CUDA_ARCH__ >= 900
 #pragma unroll 1
-  for (int step = 0; step < min(kAhead, num_steps); ++step) load_weight(step);
+  for (int step = 0; step < min(kAhead, block.num_steps); ++step) load_weight(step);
 #endif
   wait_for_inputs();
 #pragma unroll 1
   for (int step = 0; step < kAhead; ++step) {
-    if (step < num_steps) {
+    if (step < block.num_steps) {
 #if __CUDA_ARCH__ < 900
       load_weight(step);
 #endif
@@ -265,23 +267,19 @@ __global__ void __launch_bounds__(
     commit_copies();
   }
 
-  const bool is_gated = args.output == LinearOutput::kSwiGlu;
-  const int lane = threadIdx.x % kWarpSize;
   const int warp_index = threadIdx.x / kWarpSize;
   const int warp_row = warp_index % kTile.row_warps * kWarpRows;
   const int warp_token = warp_index / kTile.row_warps * kWarpTokens;
-  const std::uint32_t rows = ring + weight_row(warp_row, lane % 16, is_gated) * kBytesPerRow;
-  const std::uint32_t odd_rows =
-      ring + weight_row(warp_row + 16, lane % 16, is_gated) * kBytesPerRow;
+  const std::uint32_t rows = ring + warp_row * kBytesPerRow;
   const std::uint32_t tokens = ring + kTokensOffset + warp_token * kBytesPerRow;
   WarpTile<T, kWarpRows, kWarpTokens> warp;
 
   wait_for_copies<kAhead - 1>();
   __syncthreads();
-  warp.load(0, rows, odd_rows, tokens, 0);
+  warp.load(0, rows, tokens, 0);
   std::uint32_t stage = 0;  // offset of the stage being multiplied
 #pragma unroll 1
-  for (int step = 0; step < num_steps; ++step) {
+  for (int step = 0; step < block.num_steps; ++step) {
     const std::uint32_t next =
         stage + kStageBytes == kTile.stages * kStageBytes ? 0 : stage + kStageBytes;
 #pragma unroll
@@ -290,13 +288,13 @@ __global__ void __launch_bounds__(
         // The next step has arrived, and every warp has read all of this one.
         wait_for_copies<kAhead - 1>();
         __syncthreads();
-        warp.load((slice + 1) % 2, rows + next, odd_rows + next, tokens + next, 0);
+        warp.load((slice + 1) % 2, rows + next, tokens + next, 0);
       } else {
-        warp.load((slice + 1) % 2, rows + stage, odd_rows + stage, tokens + stage, slice + 1);
+        warp.load((slice + 1) % 2, rows + stage, tokens + stage, slice + 1);
       }
       if (slice == 0) {
         // Into the stage read in the step before, which every warp has left behind.
-        if (step + kAhead < num_steps) {
+        if (step + kAhead < block.num_steps) {
           load_weight(step + kAhead);
           load_tokens(step + kAhead);
         }
@@ -308,18 +306,22 @@ __global__ void __launch_bounds__(
   }
   wait_for_copies<0>();
 
-  if (args.num_splits > 1 && !gather_splits<kThreads>(args, tile, split, warp)) return;
-  for_output(args.output, [&](auto output) {
-    warp.template store<decltype(output)::value>(args, place.first_row + warp_row,
-                                                 place.first_token + warp_token);
-  });
+  if (args.num_splits > 1 && !gather_splits<kThreads>(args, block, warp)) return;
+  __syncthreads();  // the ring is free
+  constexpr int kPitch = kTile.rows + kStagedPad;
+  float* staged = reinterpret_cast<float*>(shared);
+  warp.stage(staged + warp_token * kPitch + warp_row, kPitch);
+  __syncthreads();
+  const Share share{static_cast<int>(threadIdx.x), num_items<kTile.rows, kTile.tokens>(args.output),
+                    kThreads};
+  store_tile<T, kTile.rows>(args, block, StagedSums<kTile.rows>{staged}, share);
 }
 
-using MmaKernel = void (*)(GemmArguments);
+using GemmKernel = void (*)(GemmArguments);
 
 template <class T, int... kIndices>
-MmaKernel kernel_of(int tile, std::integer_sequence<int, kIndices...>) {
-  static constexpr MmaKernel kKernels[] = {gemm_mma_kernel<T, kIndices>...};
+GemmKernel kernel_of(int tile, std::integer_sequence<int, kIndices...>) {
+  static constexpr GemmKernel kKernels[] = {gemm_mma_kernel<T, kIndices>...};
   return kKernels[tile];
 }
 
@@ -328,13 +330,11 @@ MmaKernel kernel_of(int tile, std::integer_sequence<int, kIndices...>) {
 void launch_gemm_mma(const GemmArguments& arguments, int index, DType type, Stream stream) {
   const MmaTile& tile = kMmaTiles[index];
   constexpr auto kIndices = std::make_integer_sequence<int, kNumMmaTiles>();
-  const MmaKernel kernel = type == DType::kF16 ? kernel_of<__half>(index, kIndices)
-                                               : kernel_of<__nv_bfloat16>(index, kIndices);
-  const std::size_t shared_bytes =
-      static_cast<std::size_t>(tile.stages) * (tile.rows + tile.tokens) * kBytesPerRow;
+  const GemmKernel kernel = type == DType::kF16 ? kernel_of<__half>(index, kIndices)
+                                                : kernel_of<__nv_bfloat16>(index, kIndices);
   const int num_blocks = arguments.num_row_tiles * arguments.num_token_tiles * arguments.num_splits;
-  launch(kernel, num_blocks, tile.row_warps * tile.token_warps * kWarpSize, shared_bytes, stream,
-         arguments);
+  launch(kernel, num_blocks, tile.row_warps * tile.token_warps * kWarpSize, shared_bytes(tile),
+         stream, arguments);
 }
 
 }  // namespace kernels

@@ -32,6 +32,18 @@ __device__ __forceinline__ void barrier_arrive(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
+// Arrives at the barrier that stands at the same place in block `rank` of the cluster.
+__device__ __forceinline__ void barrier_arrive_at(std::uint32_t barrier, int rank) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 remote;\n"
+      "mapa.shared::cluster.u32 remote, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
+      "}\n" ::"r"(barrier),
+      "r"(rank)
+      : "memory");
+}
+
 // Waits until the phase with this parity (0, 1, 0 ...) is over.
 __device__ __forceinline__ void barrier_wait(std::uint32_t barrier, std::uint32_t parity) {
   asm volatile(
@@ -49,30 +61,26 @@ __device__ __forceinline__ void barrier_wait(std::uint32_t barrier, std::uint32_
 
 // ---- the cluster ----
 
-// Both halves together are a barrier of all threads of the cluster that have not ended. It orders
-// the initialisation of barriers and nothing else.
+// Both halves together are a barrier of all threads of the cluster that have not ended.
 __device__ __forceinline__ void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 }
 __device__ __forceinline__ void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
-// The address of this block's `shared` in block `rank` of the cluster.
-__device__ __forceinline__ std::uint32_t address_in_block(std::uint32_t shared, int rank) {
-  std::uint32_t address;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared), "r"(rank));
-  return address;
-}
-
-// Writes 16 bytes into a block of the cluster in the background; its `barrier` counts them.
-__device__ __forceinline__ void send(std::uint32_t address, const float (&values)[4],
-                                     std::uint32_t barrier) {
+// 16 bytes of the shared memory of block `rank` of the cluster, at this block's address.
+__device__ __forceinline__ float4 load_from_block(std::uint32_t shared, int rank) {
+  float4 value;
   asm volatile(
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, "
-      "[%5];" ::"r"(address),
-      "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(barrier)
-      : "memory");
+      "{\n"
+      ".reg .b32 remote;\n"
+      "mapa.shared::cluster.u32 remote, %4, %5;\n"
+      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [remote];\n"
+      "}\n"
+      : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
+      : "r"(shared), "r"(rank));
+  return value;
 }
 
 // ---- copies of boxes of a tensor ----
@@ -80,6 +88,7 @@ __device__ __forceinline__ void send(std::uint32_t address, const float (&values
 // The L2 should keep what other blocks read too, and drop first what nobody will read again.
 inline constexpr std::uint64_t kKeepNormally = 0x1000000000000000u;
 inline constexpr std::uint64_t kDropFirst = 0x12f0000000000000u;
+inline constexpr std::uint64_t kKeepLonger = 0x14f0000000000000u;
 
 // Copies the map's box that begins at (column, row); `barrier` counts its bytes.
 __device__ __forceinline__ void copy_box(std::uint32_t shared, const CUtensorMap* map, int column,
@@ -91,14 +100,14 @@ __device__ __forceinline__ void copy_box(std::uint32_t shared, const CUtensorMap
       : "memory");
 }
 
-// The same for a map of rows in groups of 32 (gated_map_of() in cuda_gemm_sm90a.cu says how).
-__device__ __forceinline__ void copy_gated_box(std::uint32_t shared, const CUtensorMap* map,
-                                               int column, int group, std::uint32_t barrier,
-                                               std::uint64_t policy) {
+// The same into every block of the cluster whose bit is set; each one's own barrier counts.
+__device__ __forceinline__ void copy_box_to_blocks(std::uint32_t shared, const CUtensorMap* map,
+                                                   int column, int row, std::uint32_t barrier,
+                                                   std::uint16_t blocks, std::uint64_t policy) {
   asm volatile(
-      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes"
-      ".L2::cache_hint [%0], [%1, {%2, %3, %3, %3, %4}], [%5], %6;" ::"r"(shared),
-      "l"(map), "r"(column), "r"(0), "r"(group), "r"(barrier), "l"(policy)
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster.L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5, %6;" ::"r"(shared),
+      "l"(map), "r"(column), "r"(row), "r"(barrier), "h"(blocks), "l"(policy)
       : "memory");
 }
 

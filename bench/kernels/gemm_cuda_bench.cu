@@ -15,7 +15,6 @@
 #include "test/kernels/device_buffer.cuh"
 
 using kernels::CudaLinear;
-using kernels::GemmKernel;
 using kernels::GemmPlan;
 using kernels::LinearOutput;
 using testing::DeviceBuffer;
@@ -142,13 +141,11 @@ double microseconds_at_ceiling(const Shape& shape, int num_tokens) {
 
 void print(const Shape& shape, int num_tokens, const GemmPlan& plan, double microseconds,
            const char* remark) {
-  std::printf(
-      "%-8s M=%-5d %s %2d, %d splits, %d blocks%s: %8.2f us %6.0f GB/s %6.1f TFLOP/s %3.0f%%%s\n",
-      shape.name, num_tokens, plan.kernel == GemmKernel::kMma ? "mma" : "wgmma", plan.tile,
-      plan.num_splits, plan.blocks, plan.is_streamed ? " streamed" : "", microseconds,
-      bytes_of(shape, num_tokens) / microseconds / 1e3,
-      2.0 * shape.n * shape.k * num_tokens / microseconds / 1e6,
-      100 * microseconds_at_ceiling(shape, num_tokens) / microseconds, remark);
+  std::printf("%-8s M=%-5d %s tile %2d splits %2d: %8.2f us %6.0f GB/s %6.1f TFLOP/s %3.0f%%%s\n",
+              shape.name, num_tokens, plan.uses_warpgroups ? "wgmma" : "mma", plan.tile,
+              plan.num_splits, microseconds, bytes_of(shape, num_tokens) / microseconds / 1e3,
+              2.0 * shape.n * shape.k * num_tokens / microseconds / 1e6,
+              100 * microseconds_at_ceiling(shape, num_tokens) / microseconds, remark);
 }
 
 struct Result {
@@ -156,65 +153,44 @@ struct Result {
   GemmPlan plan;
 };
 
-bool is_sensible(int tile_tokens, int num_tokens) {
-  return (tile_tokens < 2 * num_tokens || tile_tokens == 8) &&
-         (tile_tokens >= 128 || tile_tokens * 2 >= num_tokens);
-}
-
-int tiles_in(const Shape& shape, int num_tokens, int rows, int tokens) {
-  return ((shape.n + rows - 1) / rows) * ((num_tokens + tokens - 1) / tokens);
-}
-
-// Plans with the cuts of k that make for 1, 2 and 3 blocks a multiprocessor.
-void add_splits(std::vector<GemmPlan>& plans, GemmPlan plan, int num_tiles, int most) {
-  plan.num_splits = 0;
-  for (const int wanted_blocks : {0, 132, 200, 264, 396}) {
+// Times a tile with the cuts of k that make for 1, 2, 3 and 4 blocks a multiprocessor.
+template <class Tile>
+void sweep_tile(Bench& bench, const Shape& shape, int num_tokens, const Tile& tile, GemmPlan plan,
+                bool may_split, std::vector<Result>& results) {
+  const bool is_too_wide = tile.tokens >= 2 * num_tokens && tile.tokens > 8;
+  const bool is_too_narrow = tile.tokens < 128 && tile.tokens * 2 < num_tokens;
+  if (is_too_wide || is_too_narrow) return;
+  const int num_tiles =
+      ((shape.n + tile.rows - 1) / tile.rows) * ((num_tokens + tile.tokens - 1) / tile.tokens);
+  const int most = may_split ? std::min(kernels::kMaxSplits, shape.k / kernels::kGemmStep / 2) : 1;
+  for (const int wanted_blocks : {0, 132, 264, 396, 528}) {
     const int num_splits = std::max(1, std::min(wanted_blocks / num_tiles, most));
     if (num_splits == plan.num_splits) continue;
     plan.num_splits = num_splits;
-    plans.push_back(plan);
-  }
-}
-
-std::vector<GemmPlan> plans_for(const Shape& shape, int num_tokens, GemmKernel kernel) {
-  std::vector<GemmPlan> plans;
-  const int most = std::min(kernels::kMaxSplits, shape.k / kernels::kGemmStep / 2);
-  if (kernel == GemmKernel::kMma) {
-    for (int i = 0; i < kernels::kNumMmaTiles; ++i) {
-      const kernels::MmaTile& tile = kernels::kMmaTiles[i];
-      if (!is_sensible(tile.tokens, num_tokens)) continue;
-      add_splits(plans, {kernel, i, 1, 0, false},
-                 tiles_in(shape, num_tokens, tile.rows, tile.tokens), most);
-    }
-    return plans;
-  }
-  for (int i = 0; i < kernels::kNumWarpgroupTiles && kernels::has_warpgroups(); ++i) {
-    const kernels::WarpgroupTile& tile = kernels::kWarpgroupTiles[i];
-    if (!is_sensible(tile.tokens, num_tokens)) continue;
-    const int num_tiles = tiles_in(shape, num_tokens, tile.rows, tile.tokens);
-    for (int blocks = std::min(tile.blocks, 2); blocks <= tile.blocks; ++blocks) {
-      if (num_tiles < 300) {
-        add_splits(plans, {kernel, i, 1, blocks, false}, num_tiles,
-                   kernels::may_split(tile) ? most : 1);
-      } else {
-        plans.push_back({kernel, i, 1, blocks, false});
-      }
-      if (num_tokens >= 32) plans.push_back({kernel, i, 1, blocks, true});
-    }
-  }
-  return plans;
-}
-
-// The fastest plans for a shape.
-void sweep(Bench& bench, const Shape& shape, int num_tokens, GemmKernel kernel) {
-  std::vector<Result> results;
-  for (const GemmPlan& plan : plans_for(shape, num_tokens, kernel)) {
     results.push_back({bench.time(shape, num_tokens, &plan, false), plan});
   }
-  std::sort(results.begin(), results.end(),
-            [](const Result& a, const Result& b) { return a.microseconds < b.microseconds; });
-  for (std::size_t i = 0; i < results.size() && i < 5; ++i) {
-    print(shape, num_tokens, results[i].plan, results[i].microseconds, i == 0 ? " best" : "");
+}
+
+// The fastest plans for a shape, of either kernel.
+void sweep(Bench& bench, const Shape& shape, int num_tokens, bool has_mma, bool has_warpgroups) {
+  for (const bool uses_warpgroups : {false, true}) {
+    if (!(uses_warpgroups ? has_warpgroups && kernels::has_warpgroups() : has_mma)) continue;
+    std::vector<Result> results;
+    const int num_tiles = uses_warpgroups ? kernels::kNumWarpgroupTiles : kernels::kNumMmaTiles;
+    for (int tile = 0; tile < num_tiles; ++tile) {
+      const GemmPlan plan{uses_warpgroups, tile, 0};
+      if (uses_warpgroups) {
+        const kernels::WarpgroupTile& sizes = kernels::kWarpgroupTiles[tile];
+        sweep_tile(bench, shape, num_tokens, sizes, plan, !sizes.is_paired, results);
+      } else {
+        sweep_tile(bench, shape, num_tokens, kernels::kMmaTiles[tile], plan, true, results);
+      }
+    }
+    std::sort(results.begin(), results.end(),
+              [](const Result& a, const Result& b) { return a.microseconds < b.microseconds; });
+    for (std::size_t i = 0; i < results.size() && i < (uses_warpgroups ? 4 : 2); ++i) {
+      print(shape, num_tokens, results[i].plan, results[i].microseconds, i == 0 ? " best" : "");
+    }
   }
 }
 
@@ -239,10 +215,9 @@ int main(int argc, char** argv) {
     for (int i = 0; i < 5; ++i) {
       const Shape& shape = i < 4 ? kLayer[i] : kHead;
       if (i == 4 && num_tokens > kMostHeadTokens) continue;
-      if (sweeps_mma) sweep(bench, shape, num_tokens, GemmKernel::kMma);
-      if (sweeps_warpgroups) sweep(bench, shape, num_tokens, GemmKernel::kWarpgroups);
+      sweep(bench, shape, num_tokens, sweeps_mma, sweeps_warpgroups);
       if (sweeps_mma && !sweeps_warpgroups) continue;
-      const GemmPlan plan = kernels::plan_gemm(num_tokens, shape.k, shape.n, true, false);
+      const GemmPlan plan = kernels::plan_gemm(num_tokens, shape.k, shape.n, false);
       print(shape, num_tokens, plan, bench.time(shape, num_tokens, nullptr, false), " as planned");
     }
     std::fflush(stdout);

@@ -13,7 +13,6 @@
 
 using kernels::CudaLinear;
 using kernels::DType;
-using kernels::GemmKernel;
 using kernels::GemmPlan;
 using kernels::LinearOutput;
 using kernels::Numerics;
@@ -279,7 +278,7 @@ class Layer {
 
   void poison_workspace() {
     workspace_.poison();
-    CUDA_CHECK(cudaMemset(workspace_.data(), 0, kernels::kMaxArrivals * sizeof(unsigned)));
+    CUDA_CHECK(cudaMemset(workspace_.data(), 0, kernels::kMaxSplitTiles * sizeof(unsigned)));
   }
 
   void prepare(const CudaLinear& op) {
@@ -313,7 +312,7 @@ class Layer {
                                          residual_.data(), verdict_.data());
     }
     count_nonzero_kernel<<<1, 1024>>>(reinterpret_cast<const unsigned*>(workspace_.data()),
-                                      kernels::kMaxArrivals, num_counters_set_.data());
+                                      kernels::kMaxSplitTiles, num_counters_set_.data());
     CUDA_CHECK(cudaGetLastError());
     const Verdict verdict = verdict_.download()[0];
     const auto num_counters_set = num_counters_set_.download()[0];
@@ -408,7 +407,7 @@ void test_shape(tap::Report& report, int n, int k, int x_pad, const std::vector<
                             " K=" + std::to_string(k) + " equals the sums in double");
 }
 
-// A plan that the shape would not get by itself, and its tile with every cut of k.
+// A tile with every cut of k, also where the usual plan takes another for the shape.
 template <class T>
 void test_plan(tap::Report& report, Layer<T>& layer, GemmPlan plan, int most_splits,
                const std::vector<int>& tokens, const std::string& name) {
@@ -433,18 +432,13 @@ void test_plans(tap::Report& report, int n, int k, const std::vector<int>& token
   const std::string shape = " N=" + std::to_string(n) + " K=" + std::to_string(k);
   const int num_steps = (k + kernels::kGemmStep - 1) / kernels::kGemmStep;
   for (int tile = 0; tile < kernels::kNumMmaTiles; ++tile) {
-    test_plan(report, layer, {GemmKernel::kMma, tile, 1, 0, false}, num_steps, tokens,
+    test_plan(report, layer, {false, tile, 1}, num_steps, tokens,
               std::string(Type<T>::kName) + " tile " + std::to_string(tile) + shape);
   }
   for (int tile = 0; tile < kernels::kNumWarpgroupTiles && kernels::has_warpgroups(); ++tile) {
-    const int blocks = kernels::kWarpgroupTiles[tile].blocks;
-    const std::string name =
-        std::string(Type<T>::kName) + " warpgroup tile " + std::to_string(tile) + shape;
-    const int most_splits = kernels::may_split(kernels::kWarpgroupTiles[tile]) ? num_steps : 1;
-    test_plan(report, layer, {GemmKernel::kWarpgroups, tile, 1, blocks, false}, most_splits, tokens,
-              name);
-    test_plan(report, layer, {GemmKernel::kWarpgroups, tile, 1, 1, true}, 1, tokens,
-              name + " streamed");
+    test_plan(report, layer, {true, tile, 1},
+              kernels::kWarpgroupTiles[tile].is_paired ? 1 : num_steps, tokens,
+              std::string(Type<T>::kName) + " warpgroup tile " + std::to_string(tile) + shape);
   }
 }
 
