@@ -25,17 +25,14 @@
 namespace kernels {
 namespace {
 
-constexpr int kWarps = 4;
-constexpr int kThreads = kWarps * kWarpSize;
-constexpr float kLog2E = 1.4426950408889634f;
-
 template <int kHeadDim, int kFragments, int kStages>
 struct PrefillShared {
   static constexpr int kRows = kWarps * kRowsPerFragment * kFragments;
   static constexpr int kTileBytes = kTileKeys * SharedRows<kHeadDim>::kRowBytes;
   static constexpr int kQueries = 0;
   static constexpr int kTiles = kQueries + kRows * SharedRows<kHeadDim>::kRowBytes;
-  static constexpr int kBytes = kTiles + kStages * 2 * kTileBytes;
+  static constexpr int kPlace = kTiles + kStages * 2 * kTileBytes;
+  static constexpr int kBytes = kPlace + 128;
 
   static __device__ __forceinline__ int keys(int stage) { return kTiles + stage * 2 * kTileBytes; }
   static __device__ __forceinline__ int values(int stage) { return keys(stage) + kTileBytes; }
@@ -270,16 +267,16 @@ struct PrefillBlock {
         place.position_of(min(warp_row + kFragments * kRowsPerFragment, place.num_rows) - 1);
     const bool has_rows = warp_row < place.num_rows;
 
-    int id = place.pages.load_id(0, lane);
+    int ids = place.pages.load_ids(0, lane);
     copy_queries();
 #pragma unroll
-    for (int i = 0; i < kStages - 1; ++i) start_copy(i, id, num_tiles);
+    for (int i = 0; i < kStages - 1; ++i) start_copy(i, ids, num_tiles);
     clear();
     const float scale_log2 = op.scale * kLog2E;
     for (int tile = 0; tile < num_tiles; ++tile) {
       if constexpr (kStages > 1) wait_for_copies<kStages - 2>();
       __syncthreads();
-      start_copy(tile + kStages - 1, id, num_tiles);
+      start_copy(tile + kStages - 1, ids, num_tiles);
       if constexpr (kStages == 1) {
         wait_for_copies<0>();
         __syncthreads();
@@ -298,12 +295,12 @@ struct PrefillBlock {
   }
 
   // One group of copies, empty beyond the last tile, so that counting groups counts tiles.
-  __device__ __forceinline__ void start_copy(int tile, int& id, int num_tiles) {
+  __device__ __forceinline__ void start_copy(int tile, int& ids, int num_tiles) {
     if (tile < num_tiles) {
       const int stage = tile % kStages;
-      copy_tile<T, kHeadDim, kThreads>(address + Shared::keys(stage),
-                                       address + Shared::values(stage), place.pages, tile, id, -1);
-      id = place.pages.load_id(tile + 1, lane);
+      copy_tile<T, kHeadDim>(address + Shared::keys(stage), address + Shared::values(stage),
+                             place.pages, tile, ids, 0, -1);
+      ids = place.pages.load_ids(tile + 1, lane);
     }
     commit_copies();
   }
@@ -326,7 +323,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int index = num_blocks - 1 - static_cast<int>(blockIdx.y);
   if (index < 0) return;
 
-  __shared__ PrefillPlace<T> place;
+  auto& place = *reinterpret_cast<PrefillPlace<T>*>(memory + Block::Shared::kPlace);
   if (threadIdx.x == 0) {
     const int kv_head = blockIdx.x % op.num_kv_heads;
     const std::int64_t head_offset = static_cast<std::int64_t>(kv_head) * kPageKeys * kHeadDim;

@@ -26,6 +26,9 @@ inline constexpr int kPageKeys = 16;  // keys of a block of the cache
 inline constexpr int kTileKeys = 64;  // keys of a tile
 inline constexpr int kTilePages = kTileKeys / kPageKeys;
 inline constexpr int kRowsPerFragment = 16;
+inline constexpr int kWarps = 4;  // of a block
+inline constexpr int kThreads = kWarps * kWarpSize;
+inline constexpr float kLog2E = 1.4426950408889634f;
 inline constexpr float kNothing = -1e30f;  // below every score, and still a number
 inline constexpr float kMasked = -INFINITY;
 
@@ -150,20 +153,22 @@ struct Pages {
   const std::int32_t* ids;  // the sequence's block table
   int num_keys;             // to be read
 
-  // The block that lane % 4 stands for in a tile. Loaded a tile ahead: it is an address.
-  __device__ __forceinline__ int load_id(int tile, int lane) const {
-    const int page = tile * kTilePages + (lane & (kTilePages - 1));
+  // The blocks of eight tiles from `tile` on, one a lane. Loaded ahead: they are addresses.
+  __device__ __forceinline__ int load_ids(int tile, int lane) const {
+    const int page = tile * kTilePages + lane;
     return page * kPageKeys < num_keys ? ids[page] : 0;
   }
 };
 
-// Starts the copy of a tile of K and of V into shared memory by a block of kThreads threads. What
-// lies beyond the keys to be read becomes zero, but for the key `skipped`: whoever has it writes
-// it.
-template <class T, int kHeadDim, int kThreads>
+// Starts the copy of a tile of K and of V into shared memory by the whole block. Its four blocks
+// are the `ids` of the lanes from `first_lane` on. What lies beyond the keys to be read becomes
+// zero, but for the key `skipped`: whoever has it writes it.
+template <class T, int kHeadDim>
 __device__ __forceinline__ void copy_tile(std::uint32_t shared_k, std::uint32_t shared_v,
-                                          const Pages<T>& pages, int tile, int id, int skipped) {
+                                          const Pages<T>& from_pages, int tile, int ids,
+                                          int first_lane, int skipped) {
   using Rows = SharedRows<kHeadDim>;
+  const Pages<T> pages = from_pages;                  // which may be in shared memory
   constexpr int kPieces = kPageKeys * Rows::kChunks;  // 16 bytes each, of a page
   constexpr int kPasses = (kPieces + kThreads - 1) / kThreads;
   const int thread = threadIdx.x;
@@ -171,7 +176,7 @@ __device__ __forceinline__ void copy_tile(std::uint32_t shared_k, std::uint32_t 
   // Rows of a page lie a page's offset apart whatever the page: the permutation repeats every
   // eight.
   const auto copy_page = [&](int page, auto copy_row) {
-    const int block = __shfl_sync(0xffffffffu, id, page);
+    const int block = __shfl_sync(0xffffffffu, ids, first_lane + page);
     const std::int64_t from = block * pages.stride + thread * 8;
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {

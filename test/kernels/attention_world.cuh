@@ -153,10 +153,9 @@ class AttentionWorld {
     sequence.blocks.assign(free_.end() - num_blocks, free_.end());
     free_.resize(free_.size() - num_blocks);
     sequence.qkv.resize(std::size_t(length) * width());
-    std::normal_distribution<float> normal(0, 1);
     for (std::size_t i = 0; i < sequence.qkv.size(); ++i) {
       const bool is_query = int(i % width()) < out_width();
-      sequence.qkv[i] = kernels::from_float<T>(normal(random_) * (is_query ? 3.0f : 1.0f));
+      sequence.qkv[i] = kernels::from_float<T>(fast_normal() * (is_query ? 3.0f : 1.0f));
     }
     return sequence;
   }
@@ -344,9 +343,10 @@ class AttentionWorld {
   std::vector<float> rope_table(int num_positions) const {
     const int half = shape_.head_dim / 2;
     std::vector<float> table(std::size_t(num_positions) * shape_.head_dim);
-    for (int p = 0; p < num_positions; ++p) {
-      for (int j = 0; j < half; ++j) {
-        const double angle = p / std::pow(10000.0, 2.0 * j / shape_.head_dim);
+    for (int j = 0; j < half; ++j) {
+      const double power = std::pow(10000.0, 2.0 * j / shape_.head_dim);
+      for (int p = 0; p < num_positions; ++p) {
+        const double angle = p / power;
         table[std::size_t(p) * shape_.head_dim + j] = static_cast<float>(std::cos(angle));
         table[std::size_t(p) * shape_.head_dim + half + j] = static_cast<float>(std::sin(angle));
       }
@@ -354,10 +354,12 @@ class AttentionWorld {
     return table;
   }
 
-  // The sum of four uniform numbers, close enough to a normal one with deviation 1.
+  // The sum of four uniform numbers of 16 bits, close enough to a normal one with deviation 1.
   float fast_normal() {
-    const auto bits = [&] { return static_cast<float>(random_() >> 8) * 0x1p-24f; };
-    return (bits() + bits() + bits() + bits() - 2) * 1.7320508f;
+    const std::uint32_t a = random_();
+    const std::uint32_t b = random_();
+    const std::uint32_t sum = (a & 0xffff) + (a >> 16) + (b & 0xffff) + (b >> 16);
+    return (static_cast<float>(sum) * 0x1p-16f - 2) * 1.7320508f;
   }
 
   void append_turned(std::vector<T>& to, const T* row, int position) const {
