@@ -41,11 +41,24 @@ struct TileRule {
   int tile;
 };
 constexpr TileRule kMmaRules[] = {{8, 0}, {16, 1}, {32, 2}, {64, 3}, {256, 6}, {1 << 30, 7}};
+// On 9.0: where W has few rows blocks are short of tiles, and a long k makes the few tiles worth
+// being larger; where it has very many, larger tiles fill the device too. All as measured on an
+// H200.
 constexpr TileRule kWarpgroupRules[] = {{8, 0}, {16, 1}, {32, 2}, {64, 3}, {1 << 30, 10}};
-// The same where W has so few rows that blocks are short of tiles.
-constexpr TileRule kNarrowWarpgroupRules[] = {{8, 0},   {16, 1},  {32, 2},      {64, 2},
-                                              {128, 3}, {512, 9}, {1 << 30, 10}};
+constexpr TileRule kFewRowsRules[] = {{8, 0},   {16, 1},  {32, 2},      {64, 2},
+                                      {128, 3}, {512, 9}, {1 << 30, 10}};
+constexpr TileRule kFewLongRowsRules[] = {{8, 0},   {16, 1},    {32, 2},      {64, 4},
+                                          {256, 9}, {1024, 11}, {1 << 30, 10}};
+constexpr TileRule kManyRowsRules[] = {{8, 0}, {16, 1}, {32, 2}, {64, 4}, {128, 9}, {1 << 30, 12}};
 constexpr int kFewRows = 4096;
+constexpr int kManyRows = 65536;
+constexpr int kLongRow = 4096;
+
+const TileRule* warpgroup_rules(int in_features, int out_features) {
+  if (out_features >= kManyRows) return kManyRowsRules;
+  if (out_features >= kFewRows) return kWarpgroupRules;
+  return in_features >= kLongRow ? kFewLongRowsRules : kFewRowsRules;
+}
 
 int tile_for(int num_tokens, const TileRule* rules) {
   while (num_tokens > rules->most_tokens) ++rules;
@@ -140,9 +153,8 @@ bool has_warpgroups() { return device_traits().compute_capability == 90; }
 GemmPlan plan_gemm(int num_tokens, int in_features, int out_features, bool is_batch_invariant) {
   GemmPlan plan{};
   plan.uses_warpgroups = has_warpgroups();
-  plan.tile = tile_for(num_tokens, !plan.uses_warpgroups     ? kMmaRules
-                                   : out_features < kFewRows ? kNarrowWarpgroupRules
-                                                             : kWarpgroupRules);
+  plan.tile = tile_for(
+      num_tokens, plan.uses_warpgroups ? warpgroup_rules(in_features, out_features) : kMmaRules);
   if (is_batch_invariant) {
     plan.num_splits = invariant_splits(in_features, out_features);
     return plan;
