@@ -10,26 +10,28 @@ using gemv::Tile;
 
 // Tiles by the shape of W; measured by bench/kernels/gemv_cuda_bench.cu. With many rows a warp
 // keeps whole rows to itself; with few, the warps of a block share the packs of a row.
-using ManyRows = Tile<4, 1, 8, 4>;
-using FewRows = Tile<8, 6, 1, 2>;      // 2,048 x 1,536
-using FewestRows = Tile<6, 6, 1, 2>;   // 1,536 x 1,536
-using FewPairs = Tile<8, 6, 1, 2>;     // kSwiGlu needs a power of two
-using FewLongRows = Tile<6, 7, 1, 3>;  // 1,536 x 8,960
-using FewLongPairs = Tile<4, 7, 1, 4>;
+using ManyRows = Tile<4, 1, 12, 4>;
+using FewRows = Tile<8, 6, 1, 2>;      // 2,048 x 1,536; a power of two, as kSwiGlu needs
+using FewestRows = Tile<3, 6, 2, 2>;   // 1,536 x 1,536
+using FewLongRows = Tile<4, 7, 2, 3>;  // 1,536 x 8,960
+// For devices whose blocks have less than kLargeShared bytes of shared memory.
+using ManyRowsSmall = Tile<4, 1, 8, 4>;
+using FewLongRowsSmall = Tile<4, 7, 1, 4>;
+inline constexpr std::size_t kLargeShared = 160 * 1024;
 
 // Calls body(Tile{}) with the tile for W.
 template <class Body>
 void with_tile(const CudaLinear& op, Body&& body) {
-  const int num_multiprocessors = device_traits().num_multiprocessors;
-  // Four trips of every warp or more: then the last trip costs little.
-  if (op.out_features >= 4 * ManyRows::kRows * ManyRows::kWarpsN * num_multiprocessors ||
-      op.in_features <= kWarpSize * gemv::kPackElements) {
-    return body(ManyRows{});
+  const DeviceTraits& device = device_traits();
+  const bool is_large = device.max_shared_bytes >= kLargeShared;
+  // Two trips of every warp or more: then the last trip costs little.
+  const int rows_of_trip = ManyRows::kRows * ManyRows::kWarpsN * device.num_multiprocessors;
+  if (op.out_features >= 2 * rows_of_trip || op.in_features <= kWarpSize * gemv::kPackElements) {
+    return is_large ? body(ManyRows{}) : body(ManyRowsSmall{});
   }
+  if (op.in_features > 4096) return is_large ? body(FewLongRows{}) : body(FewLongRowsSmall{});
   const bool is_pair = op.output == LinearOutput::kSwiGlu;
-  if (op.in_features > 4096) return is_pair ? body(FewLongPairs{}) : body(FewLongRows{});
-  if (is_pair) return body(FewPairs{});
-  const bool is_fewest = op.out_features <= FewestRows::kRows * 2 * num_multiprocessors;
+  const bool is_fewest = op.out_features <= 1536 && !is_pair;
   return is_fewest ? body(FewestRows{}) : body(FewRows{});
 }
 

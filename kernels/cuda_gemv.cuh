@@ -15,9 +15,8 @@
 //   ring      kStages steps of every warp: kStages * kRows * kThreads * 16 bytes a block in flight.
 //             4.3 TB/s times 1 us over 132 multiprocessors is 33 KB; twice that keeps the bus full.
 //
-// The ring is filled before wait_for_inputs(), while the kernel before still runs or drains. A
-// block takes well under half a multiprocessor, so that two or three kernels of the chain stand
-// side by side there and the bus has work while one of them waits for its inputs.
+// The ring is filled before wait_for_inputs(), while the kernel before still runs or drains. The
+// next kernel may start, and do the same, once x is here.
 //
 // Shared memory: the ring | x, kTokens * packs * 16 bytes | partial sums of kWarpsK warps | the
 // norm's sums. Registers: kRows * kTokens sums and one step of W a lane.
@@ -412,7 +411,6 @@ template <class T, int kTokens, class Tile>
 __global__ void __launch_bounds__(Tile::kThreads)
     gemv_kernel(const __grid_constant__ CudaLinear op, const __grid_constant__ Plan plan) {
   extern __shared__ __align__(16) unsigned char shared[];
-  let_next_start();
   constexpr int kSums = Tile::kRows * kTokens;
   constexpr int kStageBytes = Tile::kRows * Tile::kThreads * kPackBytes;
   const SharedLayout layout = shared_layout<Tile, kTokens>(plan);
@@ -472,6 +470,8 @@ __global__ void __launch_bounds__(Tile::kThreads)
   float* const partials = reinterpret_cast<float*>(shared + layout.partials);
   stage_x<T, kTokens, Tile>(op, plan, x, reinterpret_cast<float*>(shared + layout.norm_sums),
                             norm_weight);
+  // Not earlier: the next kernel fills its ring in one burst, and x would queue behind it.
+  let_next_start();
 
   const int token_packs = plan.num_steps * Tile::kStepPacks;
   std::uint32_t slot = 0;
