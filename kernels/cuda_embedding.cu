@@ -10,10 +10,11 @@ namespace {
 inline constexpr int kMaxThreads = 256;
 inline constexpr int kVectorBytes = 16;
 
-// One block a row of the output; `num_vectors` of 16 bytes each.
+// One block a row of the output; `num_vectors` of 16 bytes each. It is the first kernel of a step,
+// and lets nothing of the step start before the step before has ended: cuda_attention.h relies on it.
 __global__ void embedding_kernel(const __grid_constant__ CudaEmbedding op, int num_vectors) {
-  let_next_start();
   wait_for_inputs();
+  let_next_start();
   const std::int64_t token = blockIdx.x;
   std::int32_t id = __ldcg(op.token_ids + token);
   if (id < 0) id = __ldcg(op.previous_token_ids + (-1 - id));
