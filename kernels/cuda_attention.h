@@ -11,11 +11,11 @@
 // implementation stores a tensor (normalised head before and after its weight; cosine, sine, both
 // products and their sum in the rotation; probabilities as operands of the second product).
 //
-// An exception to the first rule of cuda_launch.cuh: block tables, context lengths and the K and V of
-// tokens of earlier steps are read before wait_for_inputs(). That is right because nothing of a step
-// starts before they are in memory: its inputs come by a copy, its first kernels (cuda_copy_blocks,
-// cuda_embedding) do not let the next one start before the step before has ended, and no other
-// kernel of the step writes them.
+// An exception to the first rule of cuda_launch.cuh: block tables, context lengths and the K and V
+// of tokens of earlier steps are read before wait_for_inputs(). That is right because nothing of a
+// step starts before they are in memory: its inputs come by a copy, its first kernels
+// (cuda_copy_blocks, cuda_embedding) do not let the next one start before the step before has
+// ended, and no other kernel of the step writes them.
 //
 // `is_batch_invariant`: the bits of a token's output depend on its own sequence's tokens alone: not
 // on the batch, on how the prompt was cut into chunks, or on whether it came as prefill or decode.

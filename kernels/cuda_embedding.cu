@@ -11,7 +11,8 @@ inline constexpr int kMaxThreads = 256;
 inline constexpr int kVectorBytes = 16;
 
 // One block a row of the output; `num_vectors` of 16 bytes each. It is the first kernel of a step,
-// and lets nothing of the step start before the step before has ended: cuda_attention.h relies on it.
+// and lets nothing of the step start before the step before has ended: cuda_attention.h relies on
+// it.
 __global__ void embedding_kernel(const __grid_constant__ CudaEmbedding op, int num_vectors) {
   wait_for_inputs();
   let_next_start();
