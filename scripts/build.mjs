@@ -37,7 +37,7 @@ export function ensureAddon(withTests) {
   const minutes = nvcc ? 'several minutes, once' : 'a minute or two, once'
   say(`building the native addon${withTests ? ' and its tests' : ''} (${minutes})`)
   say(describeCuda(nvcc))
-  compileNative([`--CDKVASIR_BUILD_TESTS=${withTests ? 'ON' : 'OFF'}`])
+  compileNative({ configure: [`--CDKVASIR_BUILD_TESTS=${withTests ? 'ON' : 'OFF'}`] })
   writeStamp(stampPath, digest)
   if (withTests) writeStamp(testStampPath, digest)
 }
@@ -47,24 +47,25 @@ function buildLlaisys() {
   ensureDependencies()
   requireCompilers()
   say(describeCuda(findNvcc()))
-  compileNative(['--target', 'llaisys'])
+  compileNative({ compile: ['--target', 'llaisys'] })
+  say('the library is build/native/llaisys/libllaisys.so')
 }
 
-function compileNative(options) {
-  runOrRefuse(
-    process.execPath,
-    [
-      'node_modules/cmake-js/bin/cmake-js',
-      'compile',
-      '--out',
-      'build/native',
-      '--parallel',
-      '2',
-      `--CDKVASIR_CUDA=${cudaOption}`,
-      ...options,
-    ],
-    'The compiler’s messages are above.',
-  )
+/**
+ * cmake-js configures by itself only where nothing was configured yet, and would go on with the options
+ * of the last build.
+ */
+function compileNative({ configure = [], compile = [] }) {
+  const advice = 'The compiler’s messages are above.'
+  const cmakeJs = (command, args) =>
+    runOrRefuse(
+      process.execPath,
+      ['node_modules/cmake-js/bin/cmake-js', command, '--out', 'build/native', ...args],
+      advice,
+    )
+  const options = [`--CDKVASIR_CUDA=${cudaOption}`, ...configure]
+  cmakeJs('configure', options)
+  cmakeJs('compile', ['--parallel', '2', ...options, ...compile])
 }
 
 export function ensureBuilt({ withTests }) {
