@@ -38,14 +38,13 @@ void with_tile(const CudaLinear& op, Body&& body) {
 template <int kTokens, class Tile>
 std::size_t shared_bytes(const CudaLinear& op) {
   const int num_blocks = gemv::num_blocks_of<Tile>(op, device_traits().num_multiprocessors);
-  return gemv::shared_layout<Tile, kTokens>(gemv::plan_of<Tile>(op, num_blocks, 0)).total;
+  return gemv::shared_layout<Tile, kTokens>(gemv::plan_of<Tile>(op, num_blocks)).total;
 }
 
 template <class T, int kTokens>
 void launch_tokens(const CudaLinear& op, Stream stream) {
   with_tile(op, [&](auto tile) {
-    gemv::launch_tile<T, kTokens, decltype(tile)>(op, device_traits().num_multiprocessors, 0,
-                                                  stream);
+    gemv::launch_tile<T, kTokens, decltype(tile)>(op, device_traits().num_multiprocessors, stream);
   });
 }
 

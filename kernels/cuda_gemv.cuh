@@ -57,7 +57,6 @@ struct Plan {
   int num_steps;          // of kStepPacks packs that cover a row
   int num_batches;        // of kRows rows that cover W
   int num_block_batches;  // most that one block has
-  int prefetched_steps;   // steps beyond the ring that are brought into the L2 cache early
 };
 
 struct SharedLayout {
@@ -167,20 +166,6 @@ struct WeightCursor {
     for (int r = 0; r < Tile::kRows; ++r) {
       copy_async_if(has_pack && r < rows_left, slot + r * Tile::kThreads * kPackBytes, address(r));
     }
-  }
-
-  // Brings one step into the L2 cache; the lane of a row asks for its 512 bytes.
-  __device__ __forceinline__ void prefetch(int lane) const {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    if (batch >= end_batch || lane >= Tile::kRows) return;
-    const int first_pack = pack - lane + step * Tile::kStepPacks;
-    const int packs_left = num_packs - first_pack;
-    if (lane >= num_rows - batch * Tile::kRows || packs_left <= 0) return;
-    const char* source = row - lane * kPackBytes + step * (Tile::kStepPacks * kPackBytes) +
-                         lane / 2 * even_row_bytes + lane % 2 * odd_row_bytes;
-    const int num_bytes = (packs_left < kWarpSize ? packs_left : kWarpSize) * kPackBytes;
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(source), "r"(num_bytes));
-#endif
   }
 };
 
@@ -445,13 +430,6 @@ __global__ void __launch_bounds__(Tile::kThreads)
     commit_copies();
     cursor.advance();
   }
-  if (plan.prefetched_steps > 0) {
-    WeightCursor<Tile> ahead = cursor;
-    for (int s = 0; s < plan.prefetched_steps; ++s) {
-      ahead.prefetch(lane);
-      ahead.advance();
-    }
-  }
   uint4 norm_weight = make_uint4(0, 0, 0, 0);
   if (op.norm_weight != nullptr && threadIdx.x < plan.num_packs) {
     norm_weight = static_cast<const uint4*>(op.norm_weight)[threadIdx.x];
@@ -525,21 +503,22 @@ int num_blocks_of(const CudaLinear& op, int max_blocks) {
 }
 
 template <class Tile>
-Plan plan_of(const CudaLinear& op, int num_blocks, int prefetched_steps) {
+Plan plan_of(const CudaLinear& op, int num_blocks) {
   Plan plan;
   plan.num_packs = op.in_features / kPackElements;
   plan.num_steps = divided_up(plan.num_packs, Tile::kStepPacks);
   plan.num_batches = divided_up(op.out_features, Tile::kRows);
   plan.num_block_batches = divided_up(plan.num_batches, num_blocks);
-  plan.prefetched_steps = prefetched_steps;
   return plan;
 }
 
 // At most `max_blocks` blocks; op.num_tokens is kTokens.
 template <class T, int kTokens, class Tile>
-void launch_tile(const CudaLinear& op, int max_blocks, int prefetched_steps, Stream stream) {
+void launch_tile(const CudaLinear& op, int max_blocks, Stream stream) {
+  CHECK(Tile::kHoldsPairs || op.output != LinearOutput::kSwiGlu,
+        "gemv: a tile of " + std::to_string(Tile::kRows) + " rows does not hold whole pairs");
   const int num_blocks = num_blocks_of<Tile>(op, max_blocks);
-  const Plan plan = plan_of<Tile>(op, num_blocks, prefetched_steps);
+  const Plan plan = plan_of<Tile>(op, num_blocks);
   launch(gemv_kernel<T, kTokens, Tile>, dim3(num_blocks), dim3(Tile::kThreads),
          shared_layout<Tile, kTokens>(plan).total, stream, op, plan);
 }

@@ -69,33 +69,26 @@ __global__ void wait_kernel(int nanoseconds) {
   } while (now - begin < static_cast<std::uint64_t>(nanoseconds));
 }
 
-// How a part is run: the engine's own choice, or one tile with its number of blocks.
+// How a part is run: the engine's own choice, or one tile.
 struct Choice {
   std::string name;
-  void (*launch)(const CudaLinear&, int blocks, int prefetched_steps, Stream);
-  int blocks_per_multiprocessor;
-  int prefetched_steps;
+  void (*launch)(const CudaLinear&, Stream);
 };
 
 template <class Tile>
-void launch_choice(const CudaLinear& op, int blocks, int prefetched_steps, Stream stream) {
-  kernels::gemv::launch_tile<Bf16, 1, Tile>(op, blocks, prefetched_steps, stream);
-}
-
-void launch_engine(const CudaLinear& op, int, int, Stream stream) {
-  kernels::cuda_linear(op, stream);
+void launch_choice(const CudaLinear& op, Stream stream) {
+  kernels::gemv::launch_tile<Bf16, 1, Tile>(op, kernels::device_traits().num_multiprocessors,
+                                            stream);
 }
 
 template <class Tile>
-Choice choice(int blocks_per_multiprocessor = 1, int prefetched_steps = 0) {
-  std::string name = "<" + std::to_string(Tile::kRows) + "," + std::to_string(Tile::kWarpsK) + "," +
-                     std::to_string(Tile::kWarpsN) + "," + std::to_string(Tile::kStages) + ">";
-  if (blocks_per_multiprocessor != 1) name += " x" + std::to_string(blocks_per_multiprocessor);
-  if (prefetched_steps != 0) name += " +" + std::to_string(prefetched_steps);
-  return {name, launch_choice<Tile>, blocks_per_multiprocessor, prefetched_steps};
+Choice choice() {
+  return {"<" + std::to_string(Tile::kRows) + "," + std::to_string(Tile::kWarpsK) + "," +
+              std::to_string(Tile::kWarpsN) + "," + std::to_string(Tile::kStages) + ">",
+          launch_choice<Tile>};
 }
 
-const Choice kEngine = {"engine", launch_engine, 1, 0};
+const Choice kEngine = {"engine", kernels::cuda_linear};
 
 class Model {
  public:
@@ -135,9 +128,7 @@ class Model {
                                : static_cast<void*>(hidden_);
     op.out_stride = part == kGateUp ? 8960 : shape.out_features;
     op.workspace = workspace_;
-    const int blocks =
-        choice.blocks_per_multiprocessor * kernels::device_traits().num_multiprocessors;
-    choice.launch(op, blocks, choice.prefetched_steps, stream);
+    choice.launch(op, stream);
   }
 
  private:
@@ -200,20 +191,11 @@ void print_step(const Model& model, const Choices& choices, int num_tokens,
 // Tiles worth trying, part by part, one token.
 std::vector<Choices> candidates() {
   return {
-      {choice<Tile<8, 6, 1, 2>>(), choice<Tile<4, 6, 2, 2>>(), choice<Tile<4, 6, 1, 4>>(),
-       choice<Tile<8, 3, 2, 2>>(), choice<Tile<4, 3, 4, 2>>()},
-      {choice<Tile<6, 6, 1, 2>>(), choice<Tile<4, 6, 1, 3>>(), choice<Tile<3, 6, 2, 2>>(),
-       choice<Tile<6, 6, 2, 1>>(), choice<Tile<6, 3, 2, 2>>()},
-      {choice<Tile<4, 1, 8, 4>>(), choice<Tile<4, 1, 8, 4>>(1, 6), choice<Tile<4, 1, 8, 4>>(1, 14),
-       choice<Tile<4, 1, 8, 4>>(2), choice<Tile<4, 1, 8, 6>>(), choice<Tile<8, 1, 4, 4>>(),
-       choice<Tile<4, 1, 12, 4>>(), choice<Tile<2, 1, 16, 4>>(), choice<Tile<4, 1, 4, 8>>(),
-       choice<Tile<4, 1, 4, 4>>(2), choice<Tile<4, 1, 8, 3>>()},
-      {choice<Tile<6, 7, 1, 3>>(), choice<Tile<6, 7, 1, 3>>(1, 4), choice<Tile<6, 7, 1, 4>>(),
-       choice<Tile<6, 7, 2, 2>>(), choice<Tile<4, 7, 1, 4>>(), choice<Tile<4, 7, 1, 4>>(1, 8),
-       choice<Tile<4, 7, 1, 6>>(), choice<Tile<4, 5, 2, 3>>(), choice<Tile<4, 5, 1, 6>>()},
-      {choice<Tile<4, 1, 8, 4>>(), choice<Tile<4, 1, 8, 4>>(2), choice<Tile<4, 1, 8, 6>>(),
-       choice<Tile<8, 1, 4, 4>>(), choice<Tile<4, 1, 12, 4>>(), choice<Tile<2, 1, 16, 4>>(),
-       choice<Tile<4, 1, 4, 8>>()},
+      {choice<Tile<8, 6, 1, 2>>(), choice<Tile<4, 6, 2, 2>>(), choice<Tile<4, 6, 1, 4>>()},
+      {choice<Tile<3, 6, 2, 2>>(), choice<Tile<6, 6, 1, 2>>(), choice<Tile<6, 6, 2, 1>>()},
+      {choice<Tile<4, 1, 12, 4>>(), choice<Tile<4, 1, 12, 3>>(), choice<Tile<4, 1, 8, 6>>()},
+      {choice<Tile<4, 7, 2, 3>>(), choice<Tile<4, 7, 1, 6>>(), choice<Tile<6, 7, 1, 4>>()},
+      {choice<Tile<4, 1, 12, 4>>(), choice<Tile<4, 1, 8, 6>>(), choice<Tile<8, 1, 4, 4>>()},
   };
 }
 
