@@ -1,51 +1,48 @@
 import type { SchedulerLimits } from '../../../scheduler/limits.js'
 import type { Sequence } from '../../../scheduler/sequence.js'
 import type { StepPlan } from '../../../scheduler/step-plan.js'
-import { fail } from './mock-model.js'
+import { fail, type Life } from './life.js'
 
-/** What the simulation remembers of a sequence, apart from what the sequence says of itself. */
-export interface Shadow {
-  readonly sequence: Sequence
-  /** Was running when the last step was planned. */
-  isRunning: boolean
-  numPlannedTokens: number
-  samplerSlot: number
-  numPreemptions: number
-  /** Counts admissions. */
-  admission: number
-}
+const planned = new Set<Sequence>()
+const slots = new Set<number>()
+const admitted = new Set<Sequence>()
 
 /** Budget, order, contiguity, slots: all that can be said of one plan. */
 export function checkPlan(
   plan: StepPlan,
   limits: SchedulerLimits,
-  live: ReadonlyMap<number, Shadow>,
+  live: ReadonlyMap<number, Life>,
+  mayBeSmall: boolean,
 ): void {
   checkCounts(plan, limits)
-  const slots = new Set<number>()
-  const admitted = new Set(plan.admitted)
-  plan.rows.forEach(({ sequence, start, samples }, i) => {
-    const shadow = live.get(sequence.id)
-    if (shadow === undefined) fail(`sequence ${sequence.id} was planned after it had ended`)
+  slots.clear()
+  planned.clear()
+  admitted.clear()
+  for (const sequence of plan.admitted) admitted.add(sequence)
+  for (let i = 0; i < plan.rows.length; i++) {
+    const { sequence, start, samples } = plan.rows[i]!
+    const life = live.get(sequence.id)
+    if (life === undefined) fail(`sequence ${sequence.id} was planned after it had ended`)
     if (sequence.status !== 'running') fail(`a planned sequence is ${sequence.status}`)
     const { samplerSlot } = sequence
     if (samplerSlot < 0 || samplerSlot >= limits.maxSequences) fail(`sampler slot ${samplerSlot}`)
     slots.add(samplerSlot)
-    if (admitted.has(sequence) === shadow.isRunning) fail(`sequence ${sequence.id} and admitted`)
-    if (shadow.isRunning) {
-      if (start !== shadow.numPlannedTokens) fail(`sequence ${sequence.id} goes on at ${start}`)
-      if (samplerSlot !== shadow.samplerSlot) fail(`sequence ${sequence.id} changed its slot`)
+    planned.add(sequence)
+    if (admitted.has(sequence) === life.isRunning) fail(`sequence ${sequence.id} and admitted`)
+    if (life.isRunning) {
+      if (start !== life.numPlannedTokens) fail(`sequence ${sequence.id} goes on at ${start}`)
+      if (samplerSlot !== life.samplerSlot) fail(`sequence ${sequence.id} changed its slot`)
     }
     const isLast = i === plan.rows.length - 1
-    if (!samples && !(isLast && plan.numTokens === limits.maxTokensPerStep)) {
+    const isFull = plan.numTokens === limits.maxTokensPerStep
+    if (!samples && !(isLast && (isFull || mayBeSmall))) {
       fail(`sequence ${sequence.id} got a part of its prompt though the budget was not used up`)
     }
-  })
+  }
   if (slots.size !== plan.rows.length) fail('two sequences of a step share a sampler slot')
-  const planned = new Set(plan.rows.map(({ sequence }) => sequence))
   if (planned.size !== plan.rows.length) fail('a sequence is in a plan twice')
-  if (!plan.admitted.every((sequence) => planned.has(sequence))) {
-    fail('a sequence was admitted that does not run')
+  for (const sequence of plan.admitted) {
+    if (!planned.has(sequence)) fail('a sequence was admitted that does not run')
   }
 }
 
@@ -54,57 +51,73 @@ function checkCounts(plan: StepPlan, limits: SchedulerLimits): void {
   if (rows.length > limits.maxSequences) fail(`${rows.length} sequences in a step`)
   if (numTokens > limits.maxTokensPerStep) fail(`${numTokens} tokens in a step`)
   let sum = 0
-  rows.forEach(({ sequence, start, numTokens: n, sourceRow }, i) => {
+  for (let i = 0; i < rows.length; i++) {
+    const { sequence, start, numTokens: n, sourceRow } = rows[i]!
     if (n < 1) fail(`sequence ${sequence.id} was planned with ${n} tokens`)
     if (i < numDecodes && n !== 1) fail(`decode ${i} has ${n} tokens`)
     if (start + n > sequence.numTokens !== sourceRow >= 0) fail('unknown tokens were planned')
     if (sourceRow >= 0 && n !== 1) fail(`${n} unknown tokens were planned`)
     sum += n
-  })
+  }
   if (sum !== numTokens) fail(`the plan says ${numTokens} tokens, its sequences ${sum}`)
 }
 
+const oldestWaiting = new Map<number, number>()
+const unprotected: Life[] = []
+const preempted: Life[] = []
+/** Small enough that a tenant times 16 is exact. */
+const lineOf = ({ tenant, priority }: Sequence) => tenant * 16 + priority
+
 /**
- * Compares who runs now with who ran before: decodes are never left out, preemption takes a
- * tenant's newest of its worst priority, within a tenant and a priority first admissions are in order of
- * arrival, nobody is preempted three times.
+ * Compares who runs now with who ran before, after `checkPlan` of the same plan: decodes are never
+ * left out, preemption takes a tenant's newest of its worst priority, within a tenant and a priority
+ * first admissions are in order of arrival, nobody is preempted three times.
  */
-export function checkTransitions(plan: StepPlan, live: ReadonlyMap<number, Shadow>): void {
-  const planned = new Set(plan.rows.map(({ sequence }) => sequence))
-  const oldestWaiting = new Map<string, number>()
-  const unprotected: Shadow[] = []
-  const preempted: Shadow[] = []
-  const lineOf = ({ tenant, priority }: Sequence) => `${tenant}:${priority}`
-  for (const [id, shadow] of live) {
-    const { sequence, isRunning, numPreemptions } = shadow
-    const isDecode = sequence.numUnplannedTokens === 1 && !sequence.isLastTokenPending
-    if (sequence.status === 'running' && isDecode && !planned.has(sequence)) {
-      fail(`decode ${id} was left out`)
+export function checkTransitions(live: ReadonlyMap<number, Life>): void {
+  oldestWaiting.clear()
+  unprotected.length = 0
+  preempted.length = 0
+  for (const life of live.values()) {
+    const { sequence, isRunning, numPreemptions } = life
+    const isRunningNow = sequence.status === 'running'
+    if (isRunningNow && isDecode(sequence) && !planned.has(sequence)) {
+      fail(`decode ${sequence.id} was left out`)
     }
-    if (sequence.status === 'waiting' && sequence.numPreemptions === 0) {
+    // Lives are in order of arrival: the first that waits is the oldest of its line.
+    if (!isRunningNow && sequence.numPreemptions === 0) {
       const line = lineOf(sequence)
-      oldestWaiting.set(line, Math.min(id, oldestWaiting.get(line) ?? id))
+      if (!oldestWaiting.has(line)) oldestWaiting.set(line, sequence.id)
     }
-    const isUnprotected = sequence.status === 'running' && sequence.numPreemptions < 2
-    if (isUnprotected) unprotected.push(shadow)
+    if (isRunningNow && sequence.numPreemptions < 2) unprotected.push(life)
     if (sequence.numPreemptions === numPreemptions) continue
-    if (sequence.numPreemptions !== numPreemptions + 1) fail(`sequence ${id} was preempted twice`)
-    if (sequence.numPreemptions > 2) fail(`sequence ${id} was preempted a third time`)
-    if (!isRunning) fail(`sequence ${id} was preempted though it did not run`)
-    preempted.push(shadow)
+    if (sequence.numPreemptions !== numPreemptions + 1) fail(`${sequence.id} was preempted twice`)
+    if (sequence.numPreemptions > 2) fail(`${sequence.id} was preempted a third time`)
+    if (!isRunning) fail(`sequence ${sequence.id} was preempted though it did not run`)
+    preempted.push(life)
   }
   for (const { sequence } of unprotected) {
-    const waits = oldestWaiting.get(lineOf(sequence)) ?? Number.POSITIVE_INFINITY
-    if (sequence.numPreemptions === 0 && sequence.id > waits)
-      fail(`sequence ${waits} was overtaken`)
-  }
-  for (const victim of preempted) {
-    for (const other of unprotected) {
-      if (other.sequence.tenant !== victim.sequence.tenant) continue
-      const worse = other.sequence.priority - victim.sequence.priority
-      if (worse > 0 || (worse === 0 && other.admission > victim.admission)) {
-        fail(`${victim.sequence.id} was preempted, not ${other.sequence.id}`)
-      }
+    const waits = oldestWaiting.get(lineOf(sequence))
+    if (sequence.numPreemptions === 0 && waits !== undefined && sequence.id > waits) {
+      fail(`sequence ${waits} was overtaken by ${sequence.id}`)
     }
   }
+  for (const victim of preempted) checkVictim(victim)
+}
+
+function checkVictim({ sequence, admission }: Life): void {
+  for (const other of unprotected) {
+    if (other.sequence.tenant !== sequence.tenant) continue
+    const worse = other.sequence.priority - sequence.priority
+    if (worse > 0 || (worse === 0 && other.admission > admission)) {
+      fail(`${sequence.id} was preempted, not ${other.sequence.id}`)
+    }
+  }
+}
+
+/** One token to compute, and not for nothing; said again in the simulation's own words. */
+function isDecode(s: Sequence): boolean {
+  const numOutputTokens = s.numTokens + s.numPendingTokens - s.numPromptTokens
+  return (
+    s.numTokens + s.numPendingTokens - s.numPlannedTokens === 1 && numOutputTokens < s.maxTokens
+  )
 }

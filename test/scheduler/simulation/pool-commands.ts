@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { rootParent } from '../../../scheduler/block-hash.js'
 import { BlockPool } from '../../../scheduler/block-pool.js'
-import { fail } from './mock-model.js'
+import { fail } from './life.js'
 
 const numBlocks = 6
 const blockSize = 2

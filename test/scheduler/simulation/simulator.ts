@@ -1,311 +1,285 @@
-import type { BlockPool } from '../../../scheduler/block-pool.js'
+import type { BuggifyPlace } from '../../../scheduler/buggify.js'
 import type { Scheduler } from '../../../scheduler/scheduler.js'
-import type { StepOutcome, StepPlan } from '../../../scheduler/step-plan.js'
-import { fail, type KnownRequest, MockModel } from './mock-model.js'
+import type { StepPlan } from '../../../scheduler/step-plan.js'
+import { Clients, throws } from './clients.js'
+import { drawConfig, type SimulationConfig } from './config.js'
+import { type SimulationCounts, zeroCounts } from './counts.js'
+import { fail } from './life.js'
+import { MockModel } from './mock-model.js'
 import type { SchedulerModules } from './patched-modules.js'
-import { checkPlan, checkTransitions, type Shadow } from './plan-checks.js'
+import { checkPlan, checkTransitions } from './plan-checks.js'
 import { Random } from './random.js'
-import { mix, runAlone } from './tags.js'
-import { drawConfig, type SimulationConfig, Workload } from './workload.js'
+import { StateChecks } from './state-checks.js'
+import { type WatchedPool, watchedPoolClass } from './watched-pool.js'
+import { Workload } from './workload.js'
 
-/** How often the things happened that a run is there to try. */
-export interface SimulationCounts {
-  numSteps: number
-  numFinished: number
-  numFailed: number
-  numAbortedWaiting: number
-  numAbortedPreempted: number
-  numAbortedRunning: number
-  numAbortedInFlight: number
-  numPreemptions: number
-  numEvictions: number
-  numPrefixHitTokens: number
-  numProtected: number
-  numWastedRows: number
-  numBlockCopies: number
+/** Steps under load in one seed; a failing seed is only the same with the same number. */
+export const numLoadedSteps = 400
+
+/** The simulation has its own opinion after every step; the scheduler's is asked so often. */
+const stepsPerIntegrityCheck = 16
+
+export interface SimulationOptions {
+  /** Also asks the scheduler's own `checkIntegrity`; true if left out. */
+  readonly checksIntegrity?: boolean
+  /** Replaces what the seed says. */
+  readonly maxStepsInFlight?: 1 | 2
+  readonly keepsAnswers?: boolean
+  readonly numSteps?: number
 }
 
 export interface SimulationResult {
   readonly counts: SimulationCounts
   /** Over every plan and outcome: equal for equal seeds. */
   readonly logHash: number
+  /** What requests came to, by id; those that were not aborted. */
+  readonly answers: ReadonlyMap<number, readonly number[]>
 }
 
-type Life = KnownRequest & Shadow & { numSeen: number }
+/** A seed that went wrong. */
+export class SimulationError extends Error {
+  readonly seed: number
+  readonly numSteps: number
 
-/**
- * Runs one seed: `numSteps` steps of load, then as many as it takes until nobody is left. Without
- * `checksIntegrity` only what can be seen from outside is checked: plans, tags, outputs.
- */
+  constructor(seed: number, numSteps: number, cause: Error) {
+    const replay = `replay: npm run simulate -- --seed ${seed}`
+    super(`seed ${seed}, step ${numSteps}: ${cause.message}\n${replay}`, { cause })
+    this.seed = seed
+    this.numSteps = numSteps
+  }
+}
+
+/** Runs one seed: steps under load and faults, then as many as it takes until nobody is left. */
 export function simulate(
   modules: SchedulerModules,
   seed: number,
-  numSteps: number,
-  { checksIntegrity = true } = {},
+  options: SimulationOptions = {},
 ): SimulationResult {
-  const simulation = new Simulation(modules, seed, checksIntegrity)
+  const simulation = new Simulation(modules, seed, options)
   try {
-    return simulation.run(numSteps)
+    return simulation.run(options.numSteps ?? numLoadedSteps)
   } catch (error) {
-    const { message } = error as Error
-    throw new Error(
-      `seed ${seed}, step ${simulation.counts.numSteps}: ${message}\n` +
-        `replay: KVASIR_SIM_SEED=${seed} node dist/test/scheduler/simulation.test.js`,
-      { cause: error },
-    )
+    throw new SimulationError(seed, simulation.counts.numSteps, error as Error)
   }
 }
 
-class Simulation {
-  readonly counts: SimulationCounts = {
-    numSteps: 0,
-    numFinished: 0,
-    numFailed: 0,
-    numAbortedWaiting: 0,
-    numAbortedPreempted: 0,
-    numAbortedRunning: 0,
-    numAbortedInFlight: 0,
-    numPreemptions: 0,
-    numEvictions: 0,
-    numPrefixHitTokens: 0,
-    numProtected: 0,
-    numWastedRows: 0,
-    numBlockCopies: 0,
-  }
-  readonly #random: Random
-  readonly #config: SimulationConfig
-  readonly #workload: Workload
-  readonly #pool: BlockPool
-  readonly #scheduler: Scheduler
-  readonly #model: MockModel
-  readonly #checksIntegrity: boolean
-  /** Not ended, as the client sees it. */
-  readonly #live = new Map<number, Life>()
-  /** Ended while in flight; the model still works on them. */
-  readonly #leaving = new Map<number, Life>()
-  /** In flight, oldest first. */
-  readonly #plans: StepPlan[] = []
-  #nextId = 1
-  #numAdmissions = 0
-  #logHash = 0
+/** A plan that the mock model works on. */
+interface Submitted {
+  readonly plan: StepPlan
+  readonly submittedMs: number
+  readonly doneMs: number
+}
 
-  constructor(modules: SchedulerModules, seed: number, checksIntegrity: boolean) {
-    this.#random = new Random(seed)
-    this.#config = drawConfig(this.#random)
-    this.#workload = new Workload(this.#random, this.#config)
-    const { limits } = this.#config
-    this.#pool = new modules.BlockPool(limits.numBlocks, limits.blockSize, limits.hashSeed)
-    this.#scheduler = new modules.Scheduler(limits, this.#pool)
-    this.#checksIntegrity = checksIntegrity
-    this.#model = new MockModel(this.#pool, this.#config.vocabSize, (id) => {
-      return this.#live.get(id) ?? this.#leaving.get(id) ?? fail(`sequence ${id} is long gone`)
-    })
+class Simulation {
+  readonly counts = zeroCounts()
+  readonly #random: Random
+  readonly #buggifyRandom: Random
+  readonly #config: SimulationConfig
+  readonly #clients: Clients
+  readonly #modules: SchedulerModules
+  readonly #checksIntegrity: boolean
+  #pool!: WatchedPool
+  #scheduler!: Scheduler
+  #model!: MockModel
+  #checks!: StateChecks
+  /** In flight, oldest first. */
+  #steps: Submitted[] = []
+  /** No faults any more: everybody must end. */
+  #isDraining = false
+  #tookSmallChunk = false
+  #nowMs = 0
+  #lastDoneMs = 0
+  #numAdmissions = 1
+
+  constructor(modules: SchedulerModules, seed: number, options: SimulationOptions) {
+    const random = new Random(seed)
+    const drawn = drawConfig(random)
+    const { maxStepsInFlight = drawn.limits.maxStepsInFlight! } = options
+    this.#config = { ...drawn, limits: { ...drawn.limits, maxStepsInFlight } }
+    // Streams of their own: requests are the same whatever else happens.
+    const workload = new Workload(new Random(random.next()), this.#config)
+    this.#buggifyRandom = new Random(random.next())
+    this.#random = random
+    const keepsAnswers = options.keepsAnswers ?? false
+    this.#clients = new Clients(random, this.#config, workload, this.counts, keepsAnswers)
+    this.#modules = modules
+    this.#checksIntegrity = options.checksIntegrity ?? true
+    this.#start()
+  }
+
+  /** A new engine, with nothing in it. */
+  #start(): void {
+    const { limits, vocabSize } = this.#config
+    const { numBlocks, blockSize, hashSeed, cacheShareBlocks } = limits
+    const Pool = watchedPoolClass(this.#modules.BlockPool)
+    this.#pool = new Pool(numBlocks, blockSize, hashSeed, cacheShareBlocks)
+    const buggify = (place: BuggifyPlace) => this.#buggify(place)
+    this.#scheduler = new this.#modules.Scheduler(limits, this.#pool, buggify)
+    this.#model = new MockModel(this.#pool, vocabSize, (id) => this.#clients.find(id))
+    this.#checks = new StateChecks(limits)
+    this.#steps = []
+  }
+
+  #buggify(place: BuggifyPlace): boolean {
+    const rate = this.#config.buggifyRates.get(place)
+    if (rate === undefined || this.#isDraining || !this.#buggifyRandom.chance(rate)) return false
+    if (place === 'small_chunk') this.#tookSmallChunk = true
+    this.counts.numUnlikelyTurns++
+    return true
   }
 
   run(numSteps: number): SimulationResult {
-    const { waiting, between, inFlight } = this.#config.abortRates
     // Bounded in rounds too: a run may be unlucky enough that nobody ever comes.
-    for (let round = 0; this.counts.numSteps < numSteps && round < 50 * numSteps; round++) {
-      this.#arrive()
-      this.#abortSome('waiting', waiting)
-      this.#abortSome('running', between)
-      this.#step(true, inFlight)
+    for (let round = 0; this.counts.numSteps < numSteps && round < 20 * numSteps; round++) {
+      this.#happen('before')
+      this.#step()
     }
     this.#drain()
-    const { numPreemptions, numEvictions, numPrefixHitTokens } = this.#scheduler.stats
-    Object.assign(this.counts, { numPreemptions, numEvictions, numPrefixHitTokens })
-    return { counts: this.counts, logHash: this.#logHash }
+    this.#addTotals()
+    const { logHash, answers = new Map() } = this.#clients
+    return { counts: this.counts, logHash, answers }
   }
 
   /** No faults, no arrivals: everybody must end within the steps that a lone run, thrice, takes. */
   #drain(): void {
-    let numStepsLeft = 1
-    for (const { request } of this.#live.values()) {
+    this.#isDraining = true
+    let numStepsLeft = 3
+    for (const { request } of this.#clients.live.values()) {
       numStepsLeft += 3 * (request.promptTokenIds.length + request.maxTokens)
     }
-    while (this.#live.size > 0) {
-      if (numStepsLeft-- === 0) fail(`${this.#live.size} sequences starve`)
-      this.#step(false, 0)
+    while (this.#clients.live.size > 0) {
+      if (numStepsLeft-- === 0) fail(`${this.#clients.live.size} sequences starve`)
+      this.#step()
     }
-    while (this.#plans.length > 0) this.#step(false, 0)
+    while (this.#steps.length > 0) this.#step()
     if (this.#scheduler.schedule() !== undefined) fail('a step was planned for nobody')
     const { stats } = this.#scheduler
     if (stats.numUsedBlocks !== 0) fail(`${stats.numUsedBlocks} blocks are held by nobody`)
     if (stats.numRunning + stats.numWaiting !== 0) fail('ended sequences are counted as live')
+    if (this.#scheduler.tenantStats().length > 0) fail('a tenant is kept for nobody')
+    this.#scheduler.checkIntegrity()
   }
 
   /** Plans as many steps as may be in flight, lets things happen, then commits the oldest. */
-  #step(isLoaded: boolean, inFlightAbortRate: number): void {
-    this.#check()
-    while (this.#plans.length < this.#config.limits.maxStepsInFlight! && this.#plan()) {
+  #step(): void {
+    this.#clients.expire(this.#scheduler, this.#nowMs)
+    while (this.#steps.length < this.#config.limits.maxStepsInFlight! && this.#plan()) {
       if (this.#random.chance(0.2)) break
-      if (isLoaded) this.#arrive()
+      if (!this.#isDraining) this.#clients.arrive(this.#scheduler, this.#nowMs)
     }
-    const plan = this.#plans.shift()
-    if (plan === undefined) {
-      if (this.#live.size > 0) fail(`nothing was planned for ${this.#live.size} live sequences`)
+    const step = this.#steps[0]
+    if (step === undefined) {
+      const numLive = this.#clients.live.size
+      if (numLive > 0) fail(`nothing was planned for ${numLive} live sequences`)
+      this.#nowMs += this.#random.fraction() * 10
       return
     }
-    this.#check()
-    if (isLoaded) {
-      this.#arrive()
-      this.#abortSome('inFlight', inFlightAbortRate)
-      this.#abortSome('waiting', this.#config.abortRates.waiting / 2)
-      this.#model.poisonFreeBlocks()
-      this.#check()
+    if (!this.#isDraining) {
+      if (this.#random.chance(this.#config.deathRate)) {
+        this.#die()
+        return
+      }
+      this.#happen('inFlight')
     }
-    const numSampled = plan.rows.filter(
-      ({ samples, sequence }) => samples && this.#live.has(sequence.id),
-    ).length
-    this.#scheduler.commit(plan, this.#model.deliver())
-    if (plan.outcomes.length !== numSampled) fail(`${plan.outcomes.length} outcomes`)
-    for (const outcome of plan.outcomes) this.#receive(outcome, plan.stepNumber)
-    this.#checkLeaving(plan.stepNumber)
-    this.#model.poisonFreeBlocks()
-    this.#check()
+    this.#nowMs = Math.max(this.#nowMs, step.doneMs)
+    this.#commitOldest()
   }
 
   /** false if nothing can be planned now. */
   #plan(): boolean {
+    this.#tookSmallChunk = false
     const plan = this.#scheduler.schedule()
-    this.#model.poisonFreeBlocks()
     if (plan === undefined) return false
+    const { limits, stepMs } = this.#config
+    const isTimed = limits.maxStepMs !== undefined && plan.numDecodes > 0
     this.counts.numSteps++
-    checkPlan(plan, this.#config.limits, this.#live)
-    checkTransitions(plan, this.#live)
-    this.#rememberPlan(plan)
+    checkPlan(plan, limits, this.#clients.live, this.#tookSmallChunk || isTimed)
+    checkTransitions(this.#clients.live)
+    this.#clients.notePlan(plan, this.#numAdmissions)
+    this.#numAdmissions += plan.admitted.length
+    this.counts.numBlockCopies += plan.numBlockCopies
     this.#model.start(plan)
-    this.#plans.push(plan)
+    const submittedMs = this.#nowMs
+    // Sometimes ten times as long, and sometimes no time at all.
+    const factor = this.#random.pick([0, 0.8, 1, 1, 1.2, 10])
+    const durationMs = factor * (stepMs.base + stepMs.perToken * plan.numTokens)
+    const doneMs = Math.max(submittedMs, this.#lastDoneMs) + durationMs
+    this.#steps.push({ plan, submittedMs, doneMs })
     return true
   }
 
-  #check(): void {
-    if (!this.#checksIntegrity) return
-    const { stats } = this.#scheduler
-    const numBlocks = stats.numFreeBlocks + stats.numCachedBlocks + stats.numUsedBlocks
-    if (numBlocks !== this.#config.limits.numBlocks) fail(`${numBlocks} blocks in all`)
-    const numKnown = stats.numWaiting + stats.numRunning
-    if (numKnown !== this.#live.size + this.#leaving.size) fail(`${numKnown} sequences in all`)
-    this.#scheduler.checkIntegrity()
-  }
-
-  #arrive(): void {
-    if (!this.#random.chance(this.#config.arrivalRate)) return
-    const numArrivals = this.#random.integer(1, this.#config.maxBurst)
-    for (let i = 0; i < numArrivals && this.#live.size < this.#config.maxLive; i++) {
-      const request = this.#workload.nextRequest((n) => this.#scheduler.maxTokensFor(n))
-      if (!this.#scheduler.canFit(request.promptTokenIds.length)) fail('a prompt does not fit')
-      const numChoices = this.#random.pick(this.#config.numChoices)
-      const priority = this.#random.pick(this.#config.priorities)
-      const id = this.#nextId
-      this.#nextId += numChoices
-      const { choices } = this.#scheduler.add({ id, ...request, numChoices, priority })
-      for (const sequence of choices) {
-        const own = { ...request, seed: request.seed + sequence.choice }
-        this.#live.set(sequence.id, {
-          request: own,
-          solo: runAlone(own, this.#config.vocabSize),
-          sequence,
-          isRunning: false,
-          numPlannedTokens: 0,
-          samplerSlot: -1,
-          numPreemptions: 0,
-          admission: 0,
-          numSeen: 0,
-        })
-      }
+  #commitOldest(): void {
+    const { plan, submittedMs, doneMs } = this.#steps.shift()!
+    const { live } = this.#clients
+    let numSampled = 0
+    for (const { samples, sequence } of plan.rows) {
+      if (samples && live.has(sequence.id)) numSampled++
+    }
+    const durationMs = doneMs - Math.max(submittedMs, this.#lastDoneMs)
+    this.#lastDoneMs = doneMs
+    this.#scheduler.commit(plan, this.#model.deliver(), durationMs)
+    if (plan.outcomes.length !== numSampled) fail(`${plan.outcomes.length} outcomes`)
+    for (const outcome of plan.outcomes) {
+      this.#clients.receive(this.#scheduler, outcome, plan.stepNumber)
+    }
+    this.#clients.checkLeaving(plan.stepNumber)
+    this.#checks.check(this.#scheduler, this.#pool, live, this.#clients.leaving)
+    if (this.#checksIntegrity && plan.stepNumber % stepsPerIntegrityCheck === 0) {
+      this.#scheduler.checkIntegrity()
     }
   }
 
-  /** Aborts at most one sequence of a kind, sometimes twice; and now and then one long gone. */
-  #abortSome(kind: 'waiting' | 'running' | 'inFlight', rate: number): void {
-    if (!this.#random.chance(rate)) return
-    const candidates = [...this.#live.values()].filter(({ sequence }) => {
-      if (kind === 'waiting') return sequence.status === 'waiting'
-      return (
-        sequence.status === 'running' &&
-        (kind === 'inFlight') === sequence.numPlannedTokens > sequence.numComputedTokens
-      )
-    })
-    if (this.#random.chance(0.3) && this.#scheduler.abort(this.#nextId)) fail('nobody was aborted')
-    if (candidates.length === 0) return
-    const life = this.#random.pick(candidates)
-    const { id, numPreemptions } = life.sequence
-    if (!this.#scheduler.abort(id)) fail(`sequence ${id} could not be aborted`)
-    if (life.sequence.status !== 'finished') fail(`an aborted sequence is ${life.sequence.status}`)
-    if (this.#random.chance(0.3) && this.#scheduler.abort(id)) fail(`${id} was aborted twice`)
-    this.#live.delete(id)
-    this.#log(id, -2)
-    if (kind === 'inFlight') this.#leaving.set(id, life)
-    else if (life.sequence.numBlocks > 0) fail(`the aborted sequence ${id} holds blocks`)
-    if (kind === 'inFlight') this.counts.numAbortedInFlight++
-    else if (kind === 'running') this.counts.numAbortedRunning++
-    else if (numPreemptions > 0) this.counts.numAbortedPreempted++
-    else this.counts.numAbortedWaiting++
-  }
-
-  /** Compares one sampled token with the solo run. */
-  #receive({ sequence, tokenId, finishReason }: StepOutcome, stepNumber: number): void {
-    const life = this.#live.get(sequence.id) ?? fail(`sequence ${sequence.id} ended before`)
-    const { outputTokenIds, end } = life.solo
-    this.#log(sequence.id, tokenId)
-    if (finishReason !== 'failed') {
-      const expected = outputTokenIds[life.numSeen++]
-      if (tokenId !== expected) fail(`sequence ${sequence.id} got ${tokenId}, not ${expected}`)
-      if (sequence.numOutputTokens !== life.numSeen) fail('the output is miscounted')
+  /** What may come at any time: clients that come and go, a cache reset, a clock that jumps. */
+  #happen(when: 'before' | 'inFlight'): void {
+    const { abortRates, resetRate, clockJumpRate } = this.#config
+    const scheduler = this.#scheduler
+    this.#clients.arrive(scheduler, this.#nowMs)
+    const running = when === 'before' ? 'running' : 'inFlight'
+    const rate = when === 'before' ? abortRates.between : abortRates.inFlight
+    this.#clients.abortSome(scheduler, 'waiting', abortRates.waiting / 2)
+    this.#clients.abortSome(scheduler, running, rate)
+    this.#clients.abortGroup(scheduler, abortRates.group / 2)
+    this.#clients.abortTenant(scheduler, abortRates.tenant / 2)
+    if (this.#random.chance(clockJumpRate)) {
+      this.#nowMs += this.#random.fraction() * 5000
+      this.counts.numClockJumps++
     }
-    const isOver = life.numSeen === outputTokenIds.length && (end !== 'failed' || tokenId === -1)
-    if (finishReason !== (isOver ? end : null)) {
-      fail(`sequence ${sequence.id} says ${finishReason} after ${life.numSeen} tokens`)
-    }
-    if (finishReason === null) return
-    const isHolding = sequence.numBlocks > 0 || sequence.samplerSlot !== -1
-    if (isHolding !== sequence.lastStep > stepNumber || sequence.status !== 'finished') {
-      fail(`sequence ${sequence.id} holds something after its end`)
-    }
-    if (isHolding) {
-      this.#leaving.set(sequence.id, life)
-      this.counts.numWastedRows++
-    }
-    if (this.#scheduler.abort(sequence.id))
-      fail(`sequence ${sequence.id} was aborted after its end`)
-    this.#live.delete(sequence.id)
-    if (finishReason === 'failed') this.counts.numFailed++
-    else this.counts.numFinished++
-    if (sequence.numPreemptions === 2) this.counts.numProtected++
-  }
-
-  #rememberPlan(plan: StepPlan): void {
-    for (const { id } of plan.admitted) this.#live.get(id)!.admission = ++this.#numAdmissions
-    this.counts.numBlockCopies += plan.numBlockCopies
-    for (const { sequence, start, numTokens } of plan.rows) {
-      const life = this.#live.get(sequence.id)!
-      if (!life.isRunning && life.numPreemptions === 0 && sequence.numPreemptions === 0) {
-        const { numCachedTokens, numPromptTokens } = sequence
-        const isHonest = numCachedTokens === start && numCachedTokens < numPromptTokens
-        if (!isHonest) fail(`sequence ${sequence.id} claims ${numCachedTokens} cached tokens`)
-      }
-      this.#log(sequence.id, numTokens)
-      for (let i = 0; i < sequence.numBlocks; i++) this.#log(i, sequence.blockTable[i]!)
-    }
-    for (const life of this.#live.values()) {
-      const { sequence } = life
-      life.isRunning = sequence.status === 'running'
-      life.numPlannedTokens = sequence.numPlannedTokens
-      life.samplerSlot = sequence.samplerSlot
-      life.numPreemptions = sequence.numPreemptions
+    if (this.#random.chance(resetRate)) {
+      scheduler.resetPrefixCache()
+      this.counts.numResets++
     }
   }
 
-  #checkLeaving(stepNumber: number): void {
-    for (const [id, { sequence }] of this.#leaving) {
-      const isInFlight = sequence.lastStep > stepNumber
-      if (isInFlight !== sequence.numBlocks > 0) fail(`the ended sequence ${id} holds blocks`)
-      if (!isInFlight) this.#leaving.delete(id)
+  /** The engine dies with steps in flight; at times because it gives a result that cannot be. */
+  #die(): void {
+    const [oldest, newest] = this.#steps
+    const enough = new Int32Array(this.#config.limits.maxSequences)
+    const kind = this.#random.integer(0, 3)
+    const commit = (plan: StepPlan, results: Int32Array) => {
+      this.counts.numBadResults++
+      if (!throws(() => this.#scheduler.commit(plan, results))) fail('a wrong result was taken')
     }
+    if (kind === 0) commit(oldest!.plan, enough.subarray(0, oldest!.plan.rows.length - 1))
+    else if (kind === 1 && newest !== undefined) commit(newest.plan, enough)
+    else if (kind === 2 && newest === undefined) {
+      this.#commitOldest()
+      commit(oldest!.plan, enough)
+    }
+    this.#addTotals()
+    this.#clients.loseAll()
+    this.counts.numDeaths++
+    this.#start()
   }
 
-  #log(a: number, b: number): void {
-    this.#logHash = mix(this.#logHash, mix(a, b))
+  #addTotals(): void {
+    const { numPreemptions, numEvictions, numPrefixHitTokens } = this.#scheduler.stats
+    const { numLookUps, numHits, numForeignHits, numTwins } = this.#pool.counts
+    if (numForeignHits > 0) fail(`${numForeignHits} blocks of another tenant were found`)
+    this.counts.numPreemptions += numPreemptions
+    this.counts.numEvictions += numEvictions
+    this.counts.numPrefixHitTokens += numPrefixHitTokens
+    this.counts.numLookUps += numLookUps
+    this.counts.numHitBlocks += numHits
+    this.counts.numTwins += numTwins
   }
 }

@@ -47,6 +47,18 @@ export class TagArray {
     return (mix(mix(this.#low[index]!, seed), this.#high[index]!) >>> 0) % vocabSize
   }
 
+  /** Two tags as one number, for a map; `salt` keeps chains apart that have nothing in common. */
+  key(index: number, salt: number): number {
+    const low = this.#low[index]! >>> 0
+    return low * 2 ** 20 + ((this.#high[index]! ^ Math.imul(salt, 0x9e3779b1)) & 0xfffff)
+  }
+
+  /** Takes one tag over from another array. */
+  set(index: number, other: TagArray, otherIndex: number): void {
+    this.#low[index] = other.#low[otherIndex]!
+    this.#high[index] = other.#high[otherIndex]!
+  }
+
   copy(from: number, to: number, length: number): void {
     this.#low.copyWithin(to, from, from + length)
     this.#high.copyWithin(to, from, from + length)

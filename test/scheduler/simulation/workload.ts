@@ -1,62 +1,6 @@
-import type { SchedulerLimits } from '../../../scheduler/limits.js'
+import type { SimulationConfig } from './config.js'
 import type { Random } from './random.js'
 import type { SoloRequest } from './tags.js'
-
-/** Everything a run draws from its seed before the first step. */
-export interface SimulationConfig {
-  readonly limits: SchedulerLimits
-  readonly vocabSize: number
-  readonly numTenants: number
-  /** Probability that requests arrive before, and during, a step. */
-  readonly arrivalRate: number
-  /** Requests that arrive at once at most. */
-  readonly maxBurst: number
-  /** Probabilities per step that a sequence of this kind is aborted. */
-  readonly abortRates: { waiting: number; between: number; inFlight: number }
-  /** Probability that a request's model run fails somewhere. */
-  readonly failureRate: number
-  /** Requests that live at once at most. */
-  readonly maxLive: number
-  /** Share of requests that ask for up to 100 tokens. */
-  readonly longAnswerRate: number
-  /** A request's number of choices, and its priority, are picked from these. */
-  readonly numChoices: readonly number[]
-  readonly priorities: readonly number[]
-  /** Share of prompts that are kept below an eighth of the pool, so that many run at once. */
-  readonly shortPromptRate: number
-}
-
-/** Random limits and rates; many of the rates are zero in a given run, so that runs differ. */
-export function drawConfig(random: Random): SimulationConfig {
-  const blockSize = random.chance(0.5) ? random.pick([1, 2, 4, 8, 16, 32]) : random.integer(1, 32)
-  // A tight run has more sequences than blocks to hold their answers: it preempts.
-  const isTight = random.chance(0.4)
-  const numBlocks = isTight ? random.logInteger(4, 40) : random.logInteger(4, 512)
-  const rate = (maximum: number) => (random.chance(0.4) ? 0 : random.fraction() ** 2 * maximum)
-  return {
-    limits: {
-      blockSize,
-      numBlocks,
-      maxTokensPerStep: random.logInteger(isTight ? 4 : 1, 256),
-      maxSequences: random.logInteger(isTight ? 6 : 1, 32),
-      maxContextLen:
-        isTight || random.chance(0.3) ? numBlocks * blockSize * 2 : random.logInteger(8, 400),
-      hashSeed: random.next() * 2 ** 20 + random.integer(0, 2 ** 20),
-      maxStepsInFlight: random.pick([1, 2, 2]),
-    },
-    vocabSize: random.pick([2, 40, 1000, 1000]),
-    numTenants: random.integer(1, 8),
-    arrivalRate: (isTight ? 0.3 : 0.05) + random.fraction() * 0.6,
-    maxBurst: random.pick([1, 1, 3, 12]),
-    abortRates: { waiting: rate(0.2), between: rate(0.1), inFlight: rate(0.2) },
-    failureRate: rate(0.2),
-    maxLive: random.logInteger(isTight ? 8 : 1, 40),
-    shortPromptRate: isTight ? 0.9 : 0,
-    longAnswerRate: random.pick(isTight ? [0.3, 0.9] : [0, 0.1, 0.8]),
-    numChoices: random.pick([[1], [1, 1, 1, 3], [1, 2, 8]]),
-    priorities: random.pick([[0], [0, 0, 5], [-8, -1, 0, 7]]),
-  }
-}
 
 /** Makes requests whose prompts often share their beginning. */
 export class Workload {
@@ -92,6 +36,13 @@ export class Workload {
       ignoreStopTokens: random.chance(0.2),
       failsAt: random.chance(this.#config.failureRate) ? random.integer(0, maxTokens - 1) : -1,
     }
+  }
+
+  /** How many answers, and how urgent. */
+  nextOptions(): { numChoices: number; priority: number } {
+    const { numChoices, priorities } = this.#config
+    const random = this.#random
+    return { numChoices: random.pick(numChoices), priority: random.pick(priorities) }
   }
 
   /** Small numbers, and one too wide for 32 bits, as a digest cut to 53 bits would be. */
