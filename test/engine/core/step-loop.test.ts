@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { StepLoop } from '../../../engine/core/step-loop.js'
+import { StepTrace } from '../../../engine/core/step-trace.js'
 import { frameHeaderBytes } from '../../../engine/frame-layout.js'
 import { decodeFromCore, type FromCore, stepFinish } from '../../../engine/frames-from-core.js'
 import { Scheduler } from '../../../scheduler/scheduler.js'
@@ -152,8 +153,57 @@ t.test('an idle core checks its books', async (t) => {
   await t.rejects(core.ended, /a block is lost/)
 })
 
+t.test('choices: sequences of their own over one prompt, each ended alone', async (t) => {
+  const core = startLoop({ trace: true })
+  const prompt = [1, 2, 3, 4, 5, 6]
+  core.submit({ id: 5, numChoices: 3, promptTokenIds: Int32Array.from(prompt), maxTokens: 30 })
+  core.submit({ id: 7 })
+  await core.until(() => (core.tokens.get(7)?.length ?? 0) >= 2)
+  t.match(core.refused.get(7), /lives already/, 'an id of a choice is taken')
+  core.loop.receive({ kind: 'abort', id: 6 })
+  await core.until(() => core.finished.size === 2)
+  const expected = fakeAnswer(prompt, 30, vocabSize)
+  t.same(core.tokens.get(5), expected)
+  t.same(core.tokens.get(7), expected)
+  t.ok((core.tokens.get(6)?.length ?? 0) < 30)
+  t.equal(core.tracedPromptTokens(), 6 + 2, 'the prompt once, its last token once a choice')
+})
+
+t.test('who waits too long to begin hears of it', async (t) => {
+  const core = startLoop({ stepMs: 5, maxQueueMs: 20, numBlocks: 16 })
+  // It needs every block there is, so that nobody else begins.
+  core.submit({ id: 1, promptTokenIds: new Int32Array(40).fill(3), maxTokens: 24 })
+  await core.until(() => core.tokens.has(1))
+  core.submit({ id: 2, numChoices: 2, promptTokenIds: new Int32Array(40).fill(4) })
+  await core.until(() => core.finished.has(3))
+  t.equal(core.finished.get(2), stepFinish.queue_timeout)
+  t.equal(core.finished.get(3), stepFinish.queue_timeout)
+  await core.until(() => core.finished.has(1))
+  t.equal(core.tokens.get(1)!.length, 24)
+  t.match(await core.inspect(), { numQueueTimeouts: 2, numWaiting: 0 })
+})
+
+t.test('the state tells of the last step and of who is there', async (t) => {
+  const core = startLoop({ stepMs: 2 })
+  t.match(await core.inspect(), { lastStep: { stepNumber: 0, commitMs: 0 }, tenants: [] })
+  core.submit({ id: 1, tenant: 7, maxTokens: 50 })
+  core.submit({ id: 2, tenant: 9, maxTokens: 50, promptTokenIds: Int32Array.of(4) })
+  await core.until(() => core.tokens.has(2))
+  const { lastStep, tenants, numTenants } = await core.inspect()
+  t.match(lastStep, { numDecodes: 2, numPromptTokens: 0 })
+  const { stepNumber, durationMs, planMs, packMs, commitMs } = lastStep
+  t.ok(stepNumber > 0 && durationMs > 1 && planMs > 0 && packMs > 0 && commitMs > 0)
+  t.equal(numTenants, 2)
+  t.match(tenants, [
+    { tenant: 7, numRunning: 1, numWaiting: 0 },
+    { tenant: 9, numRunning: 1, numWaiting: 0 },
+  ])
+})
+
 interface StartLoopOptions extends Pick<FakeModelOptions, 'stepMs' | 'onStep' | 'onResults'> {
   readonly numBlocks?: number
+  readonly maxQueueMs?: number
+  readonly trace?: boolean
 }
 
 /** A loop over the fake model, and everything it sent. */
@@ -161,7 +211,19 @@ function startLoop(options: StartLoopOptions = {}) {
   const shape = { blockSize: 4, maxBlocksPerSequence: 16 }
   const limits = { maxTokensPerStep: 16, maxSequences: 8, numBlocks: options.numBlocks ?? 64 }
   const model = new FakeModel({ ...shape, ...limits, ...options, vocabSize })
-  const scheduler = new Scheduler({ ...limits, blockSize: 4, maxContextLen: 64, hashSeed: 1 })
+  const scheduler = new Scheduler({
+    ...limits,
+    blockSize: 4,
+    maxContextLen: 64,
+    hashSeed: 1,
+    ...(options.maxQueueMs !== undefined && { maxQueueMs: options.maxQueueMs }),
+  })
+  let traced = ''
+  const append = (text: string, done?: (error: null) => void) => {
+    traced += text
+    done?.(null)
+  }
+  const trace = options.trace ? new StepTrace({ append, appendNow: append }) : undefined
   const sent = {
     tokens: new Map<number, number[]>(),
     finished: new Map<number, number>(),
@@ -184,6 +246,7 @@ function startLoop(options: StartLoopOptions = {}) {
     limits: { vocabSize, maxContextLen: 64, maxSequences: scheduler.limits.maxSequences },
     numStepsBefore: 0,
     send,
+    trace,
   })
   const ended = loop.run()
   ended.catch(() => {})
@@ -202,7 +265,12 @@ function startLoop(options: StartLoopOptions = {}) {
     await until(() => sent.states.length > numBefore)
     return sent.states.at(-1)!.state
   }
-  return { ...sent, loop, model, scheduler, ended, submit, until, inspect }
+  const tracedPromptTokens = () => {
+    trace?.close()
+    const steps = traced.matchAll(/"name":"device".*"promptTokens":(\d+)/g)
+    return Array.from(steps, ([, count]) => Number(count)).reduce((sum, count) => sum + count, 0)
+  }
+  return { ...sent, loop, model, scheduler, ended, submit, until, inspect, tracedPromptTokens }
 }
 
 function recordStep(
