@@ -23,6 +23,11 @@ t.test('each factory has a code of its own and a sentence of its own', async (t)
     errors.shuttingDown(),
     errors.engineFailed('The core ended.'),
   ]
+  t.equal(errors.queueTimeout().code, 'server_overloaded', 'as for a queue that is full')
+  t.match(
+    errors.serverOverloaded(3, 4, 2).message,
+    '3 of at most 4 answers, and this request asks for 2',
+  )
   t.equal(new Set(all.map(({ code }) => code)).size, all.length)
   for (const { message } of all) t.match(message, /^[A-Z].*[.a-z]$/s, message)
   t.match(all[2]!.message, 'roles must alternate', 'the template is quoted')

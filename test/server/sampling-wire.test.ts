@@ -1,5 +1,5 @@
 import t from 'tap'
-import { toSamplingParams, toStopParams } from '../../server/sampling-wire.js'
+import { toSamplingParams, toSchedulingParams, toStopParams } from '../../server/sampling-wire.js'
 
 t.test('every field under its own name', async (t) => {
   t.strictSame(
@@ -64,4 +64,18 @@ t.test('when to stop', async (t) => {
     stopStrings: ['a'],
   })
   t.strictSame(toStopParams({ stop: ['a', 'b'] }, undefined), { stopStrings: ['a', 'b'] })
+})
+
+t.test('how many answers, how soon, among whom', async (t) => {
+  const context = { vocabSize: 512, defaultMaxTokens: undefined, maxChoices: 4 }
+  t.strictSame(toSchedulingParams({}, context), { numChoices: 1, priority: 0, tenant: 0 })
+  const chosen = toSchedulingParams({ n: 4, priority: -8, cache_salt: 'a' }, context)
+  t.match(chosen, { numChoices: 4, priority: -8 })
+  t.ok(chosen.tenant > 0)
+  t.not(toSchedulingParams({ cache_salt: 'b' }, context).tenant, chosen.tenant)
+  t.throws(() => toSchedulingParams({ n: 5 }, context), {
+    code: 'invalid_value',
+    param: 'n',
+    message: /5 was given; this server makes at most 4/,
+  })
 })

@@ -12,7 +12,8 @@ const flagsOf = (...words: string[]) => readCommandLine(serveCommand, words, {})
 t.test('flags become the configuration of the application', async (t) => {
   t.strictSame(toAppConfig(flagsOf()), defaultAppConfig)
   const words = '--host box --served-model-name a,b,c --model-check any --unknown-params reject'
-  const more = '--cors-origin https://x --expose-internal-state --default-max-tokens 9'
+  const more =
+    '--cors-origin https://x --expose-internal-state --default-max-tokens 9 --max-n 4 --max-queue-ms 50'
   t.match(toAppConfig(flagsOf(...words.split(' '), ...more.split(' '))), {
     host: 'box',
     modelAliases: ['b', 'c'],
@@ -21,6 +22,8 @@ t.test('flags become the configuration of the application', async (t) => {
     corsOrigins: ['https://x'],
     exposeInternalState: true,
     defaultMaxTokens: 9,
+    maxChoices: 4,
+    canExpire: true,
   })
 })
 
