@@ -206,6 +206,16 @@ export class BlockPool {
   }
 
   /**
+   * Takes a published block that one table holds out of the reach of look-ups; it stays held. false
+   * if others hold it or continue it: for them it was right.
+   */
+  withdraw(blockId: number): boolean {
+    if (this.#refCounts[blockId] !== 1 || this.#published.numChildren(blockId) > 0) return false
+    this.#published.remove(blockId)
+    return true
+  }
+
+  /**
    * Makes everything computed so far unfindable, and returns how many cached blocks that freed.
    * Blocks in use stay published, under a root that no look-up starts from, until they are released.
    */

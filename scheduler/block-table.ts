@@ -37,6 +37,18 @@ export function publishFullBlocks(sequence: Sequence, pool: BlockPool, fence?: n
   }
 }
 
+/**
+ * What only a failed sequence computed is found by nobody from now on, also while a step in flight
+ * still has it.
+ */
+export function withdrawBlocks(sequence: Sequence, pool: BlockPool): void {
+  // From the end, so that no block that is still published continues one that is not.
+  while (sequence.numPublishedBlocks > 0) {
+    if (!pool.withdraw(sequence.blockTable[sequence.numPublishedBlocks - 1]!)) return
+    sequence.numPublishedBlocks--
+  }
+}
+
 /** Lets go of every block. What only a suspect sequence computed is not kept for reuse. */
 export function releaseTable(sequence: Sequence, pool: BlockPool): void {
   // From the end, so that the deepest block of a chain is evicted first.

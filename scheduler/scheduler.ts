@@ -2,7 +2,7 @@ import { takeTable } from './admission.js'
 import { assert } from './assert.js'
 import { BegunPrompts } from './begun-prompts.js'
 import { BlockPool } from './block-pool.js'
-import { growTable, needsBlock, publishFullBlocks } from './block-table.js'
+import { growTable, needsBlock, publishFullBlocks, withdrawBlocks } from './block-table.js'
 import { type Buggify, neverBuggify } from './buggify.js'
 import { checkIntegrity } from './integrity.js'
 import { maxTokensFor, type ResolvedLimits, resolveLimits, type SchedulerLimits } from './limits.js'
@@ -323,6 +323,7 @@ export class Scheduler {
     if (sequence.status === 'finished') return
     if (row.samples && sampledTokenId < 0) {
       sequence.isSuspect = true
+      withdrawBlocks(sequence, this.#pool)
       this.#finish(plan, sequence, -1, 'failed')
       return
     }

@@ -112,6 +112,22 @@ t.test('a discarded block is not found again, unless others continue it', async 
   pool.checkIntegrity(new Int32Array(4))
 })
 
+t.test('a withdrawn block stays held and is found by nobody', async (t) => {
+  const { pool, chain } = poolWithCachedChain(4)
+  const [root, middle, deepest] = chain as [number, number, number]
+  for (const id of chain) pool.share(id)
+  pool.share(deepest)
+  t.notOk(pool.withdraw(deepest), 'somebody else holds it')
+  pool.release(deepest)
+  t.notOk(pool.withdraw(middle), 'its child can be found')
+  t.ok(pool.withdraw(deepest))
+  t.equal(pool.matchPrefix(0, tokens, 3, new Int32Array(3)), 2)
+  t.equal(pool.refCount(deepest), 1)
+  for (const id of [deepest, middle, root]) pool.release(id)
+  t.ok(pool.isFree(deepest))
+  pool.checkIntegrity(new Int32Array(4))
+})
+
 t.test('what must not happen throws', async (t) => {
   const pool = new BlockPool(3, 2, 0)
   const id = pool.take()
@@ -184,4 +200,13 @@ t.test('behaves like a slow model under any commands', async (t) => {
     { seed: 7, numRuns: 400 },
   )
   t.pass('400 random command sequences')
+})
+
+t.test('checkIntegrity sees a key under which nothing can be found', async (t) => {
+  const pool = new BlockPool(2, 2, 0)
+  const blockId = pool.take()
+  // A number that is not equal to itself.
+  pool.publish(blockId, pool.root, Number.NaN, Int32Array.of(1, 2), 0)
+  const numHolders = Int32Array.of(1, 0)
+  t.throws(() => pool.checkIntegrity(numHolders), /not found under its key; block: 0/)
 })

@@ -76,6 +76,26 @@ t.test('a stop token costs one wasted row, and blocks go back behind it', async 
   t.equal(stopped.samplerSlot, -1)
 })
 
+t.test('nobody finds the blocks of a failed sequence while a step still has it', async (t) => {
+  const scheduler = createScheduler(twoInFlight)
+  const failed = add(scheduler, 1, range(0, 7))
+  const first = plan(scheduler)
+  const second = plan(scheduler)
+  commit(scheduler, first)
+  t.equal(failed.numPublishedBlocks, 1)
+  const third = plan(scheduler)
+  commit(scheduler, second, -1)
+  t.match(second.outcomes, [{ finishReason: 'failed' }])
+  t.equal(scheduler.stats.numUsedBlocks, 3, 'the third step has it')
+  const late = add(scheduler, 2, range(0, 7))
+  const fourth = plan(scheduler)
+  t.equal(sources(fourth), '2@0')
+  t.equal(late.numCachedTokens, 0)
+  commit(scheduler, third)
+  commit(scheduler, fourth)
+  scheduler.checkIntegrity()
+})
+
 t.test('a failure with a step in flight ends alone', async (t) => {
   const scheduler = createScheduler(twoInFlight)
   add(scheduler, 1, range(0, 4))
