@@ -90,10 +90,12 @@ export class Clients {
       group,
       arrivedMs,
       isRunning: false,
+      isWaiting: false,
       numPlannedTokens: 0,
       samplerSlot: -1,
       numPreemptions: 0,
       admission: 0,
+      numCachedTokens: 0,
       numSeen: 0,
       verified: new Float64Array(sequence.blockTable.length),
     }
@@ -248,17 +250,17 @@ export class Clients {
     }
     for (const { sequence, start, numTokens } of plan.rows) {
       const life = this.live.get(sequence.id)!
-      if (!life.isRunning && life.numPreemptions === 0 && sequence.numPreemptions === 0) {
-        const { numCachedTokens, numPromptTokens } = sequence
-        const isHonest = numCachedTokens === start && numCachedTokens < numPromptTokens
-        if (!isHonest) fail(`sequence ${sequence.id} claims ${numCachedTokens} cached tokens`)
-      }
+      if (!life.isRunning && sequence.numPreemptions === 0) life.numCachedTokens = start
+      const { numCachedTokens, numPromptTokens } = sequence
+      const isHonest = numCachedTokens === life.numCachedTokens && numCachedTokens < numPromptTokens
+      if (!isHonest) fail(`sequence ${sequence.id} claims ${numCachedTokens} cached tokens`)
       this.log(sequence.id, numTokens)
       this.log(sequence.numBlocks, sequence.blockTable[sequence.numBlocks - 1]!)
     }
     for (const life of this.live.values()) {
       const { sequence } = life
       life.isRunning = sequence.status === 'running'
+      life.isWaiting = !life.isRunning
       life.numPlannedTokens = sequence.numPlannedTokens
       life.samplerSlot = sequence.samplerSlot
       life.numPreemptions = sequence.numPreemptions

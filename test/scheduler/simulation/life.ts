@@ -12,11 +12,14 @@ export interface Life {
   readonly group: Group
   /** As of the last plan. */
   isRunning: boolean
+  isWaiting: boolean
   numPlannedTokens: number
   samplerSlot: number
   numPreemptions: number
   /** Counts admissions, 0 before the first. */
   admission: number
+  /** What the client was told at the first admission. */
+  numCachedTokens: number
   /** Output tokens that the client got. */
   numSeen: number
   /** By place in the block table: the content that was verified there. */

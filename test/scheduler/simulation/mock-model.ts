@@ -192,8 +192,26 @@ export class MockModel implements BlockContents {
   #sample(step: Submitted, row: Row): number {
     const { request } = row.life
     const end = row.start + row.numTokens
-    if (end - request.promptTokenIds.length === request.failsAt) return -1
+    if (end - request.promptTokenIds.length === request.failsAt) {
+      this.#spoil(row.life)
+      return -1
+    }
     return this.tags.sample(this.#slot(step, row, end - 1), request.seed, this.#vocabSize)
+  }
+
+  /** What a failed sequence alone has computed is wrong, as far as the scheduler can know. */
+  #spoil({ sequence, group }: Life): void {
+    // A sibling may copy its last block. Nobody looks at what failed after the client had left.
+    if (group.numChoices > 1 || sequence.status === 'finished') return
+    let numSpoiled = 0
+    for (let i = sequence.numBlocks - 1; i >= 0; i--) {
+      const blockId = sequence.blockTable[i]!
+      // Blocks that others share, or may find behind this one, were right for them.
+      const numContinued = this.#pool.numChildren(blockId)
+      if (this.#pool.refCount(blockId) > 1 || numContinued > numSpoiled) return
+      numSpoiled = this.#pool.isPublished(blockId) ? 1 : 0
+      this.poison(blockId)
+    }
   }
 
   #slot(step: Submitted, row: Row, position: number): number {

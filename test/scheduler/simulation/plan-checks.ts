@@ -63,6 +63,7 @@ function checkCounts(plan: StepPlan, limits: SchedulerLimits): void {
 }
 
 const oldestWaiting = new Map<number, number>()
+const preemptedWaiting = new Map<number, number>()
 const unprotected: Life[] = []
 const preempted: Life[] = []
 /** Small enough that a tenant times 16 is exact. */
@@ -71,10 +72,12 @@ const lineOf = ({ tenant, priority }: Sequence) => tenant * 16 + priority
 /**
  * Compares who runs now with who ran before, after `checkPlan` of the same plan: decodes are never
  * left out, preemption takes a tenant's newest of its worst priority, within a tenant and a priority
- * first admissions are in order of arrival, nobody is preempted three times.
+ * first admissions are in order of arrival behind those that were preempted, nobody is preempted
+ * three times.
  */
 export function checkTransitions(live: ReadonlyMap<number, Life>): void {
   oldestWaiting.clear()
+  preemptedWaiting.clear()
   unprotected.length = 0
   preempted.length = 0
   for (const life of live.values()) {
@@ -84,9 +87,10 @@ export function checkTransitions(live: ReadonlyMap<number, Life>): void {
       fail(`decode ${sequence.id} was left out`)
     }
     // Lives are in order of arrival: the first that waits is the oldest of its line.
-    if (!isRunningNow && sequence.numPreemptions === 0) {
+    if (!isRunningNow) {
+      const waiting = sequence.numPreemptions === 0 ? oldestWaiting : preemptedWaiting
       const line = lineOf(sequence)
-      if (!oldestWaiting.has(line)) oldestWaiting.set(line, sequence.id)
+      if (!waiting.has(line)) waiting.set(line, sequence.id)
     }
     if (isRunningNow && sequence.numPreemptions < 2) unprotected.push(life)
     if (sequence.numPreemptions === numPreemptions) continue
@@ -94,6 +98,12 @@ export function checkTransitions(live: ReadonlyMap<number, Life>): void {
     if (sequence.numPreemptions > 2) fail(`${sequence.id} was preempted a third time`)
     if (!isRunning) fail(`sequence ${sequence.id} was preempted though it did not run`)
     preempted.push(life)
+  }
+  for (const sequence of admitted) {
+    const waits = preemptedWaiting.get(lineOf(sequence))
+    if (sequence.numPreemptions === 0 && waits !== undefined) {
+      fail(`${sequence.id} was admitted before ${waits}, which was preempted`)
+    }
   }
   for (const { sequence } of unprotected) {
     const waits = oldestWaiting.get(lineOf(sequence))

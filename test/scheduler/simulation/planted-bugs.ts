@@ -160,4 +160,180 @@ export const plantedBugs: readonly PlantedBug[] = [
       { file: 'sequence.js', find: /maxPreemptions = 2/, replace: 'maxPreemptions = 1000' },
     ],
   },
+  {
+    name: 'the result of a row is used although its sequence has ended',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /if \(sequence\.status === 'finished'\)\s+return;(?=\s+if \(row)/,
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'what a failed sequence computed is kept for reuse',
+    patches: [
+      {
+        file: 'block-table.js',
+        find: /if \(sequence\.isSuspect\)/,
+        replace: 'if (false)',
+      },
+    ],
+  },
+  {
+    name: 'a protected sequence gets only the blocks of its prompt',
+    patches: [
+      {
+        file: 'admission.js',
+        find: /sequence\.isProtected\s+\? blockTable\.length/,
+        replace: 'false ? blockTable.length',
+      },
+    ],
+  },
+  {
+    name: 'a decode is planned though no block is left',
+    patches: [
+      {
+        file: 'preemption.js',
+        find: /this\.#pool\.numAvailableBlocks >= this\.#seats\.running\.length/,
+        replace: 'this.#pool.numAvailableBlocks >= 1',
+      },
+    ],
+  },
+  {
+    name: 'a sequence is preempted while a step has it',
+    patches: [
+      {
+        file: 'preemption.js',
+        find: /if \(this\.#steps\.length > 0\)\s+return -1;(?=\s+while)/,
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'whoever has left gives back blocks and slot while a step has them',
+    patches: [
+      {
+        file: 'steps-in-flight.js',
+        find: /sequence !== undefined && this\.has\(sequence\)/,
+        replace: 'false',
+      },
+    ],
+  },
+  {
+    name: 'a reset of the cache leaves running chains to be found',
+    patches: [
+      {
+        file: 'block-pool.js',
+        find: /this\.#root--;/,
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'blocks of before a reset are cached after it',
+    patches: [
+      {
+        file: 'block-pool.js',
+        find: /this\.#published\.rootOf\(blockId\) === this\.#root/,
+        replace: 'true',
+      },
+    ],
+  },
+  {
+    name: 'a look-up goes on from a block that has come to mean something else',
+    patches: [
+      {
+        file: 'admission.js',
+        find: /pool\.publicationOf\(blockTable\[numFoundBlocks - 1\]\) === sequence\.foundPublication/,
+        replace: 'true',
+      },
+    ],
+  },
+  {
+    name: "a tenant's share of the cache is not kept",
+    patches: [
+      {
+        file: 'cached-blocks.js',
+        find: /return place === -1 \?/,
+        replace: 'return true ?',
+      },
+    ],
+  },
+  {
+    name: 'a preempted sequence goes to the end of the line',
+    patches: [
+      {
+        file: 'waiting-line.js',
+        find: /this\.#queueOf\(sequence\)\.pushFront\(sequence\)/,
+        replace: 'this.#queueOf(sequence).pushBack(sequence)',
+      },
+    ],
+  },
+  {
+    name: 'a worse priority starves',
+    patches: [
+      {
+        file: 'waiting-line.js',
+        find: /maxPasses = 16/,
+        replace: 'maxPasses = 100000',
+      },
+    ],
+  },
+  {
+    name: 'a choice is given up in line though its request has begun',
+    patches: [
+      {
+        file: 'waiting-line.js',
+        find: /for \(const choice of sequence\.choices\)\s+this\.#unstarted\.delete\(choice\);/,
+        replace: 'this.#unstarted.delete(sequence);',
+      },
+    ],
+  },
+  {
+    name: 'the line takes one sequence more than it has room for',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /this\.#waiting\.length \+ numChoices <= maxWaiting/,
+        replace: 'this.#waiting.length + numChoices <= maxWaiting + 1',
+      },
+    ],
+  },
+  {
+    name: 'the client is told of cached tokens again after a preemption',
+    patches: [
+      {
+        file: 'scheduler.js',
+        find: /if \(sequence\.numPreemptions === 0\)(?=\s+sequence\.numCachedTokens)/,
+        replace: 'if (true)',
+      },
+    ],
+  },
+  {
+    name: 'a stop token ends a sequence one token too early',
+    patches: [
+      {
+        file: 'sequence.js',
+        find: /this\.numOutputTokens < this\.minTokens/,
+        replace: 'this.numOutputTokens + 1 < this.minTokens',
+      },
+    ],
+  },
+  {
+    name: 'a debt grows without bounds',
+    patches: [
+      {
+        file: 'tenants.js',
+        find: /Math\.max\(account\.deficit - numTokens, -this\.#maxDebt\)/,
+        replace: 'account.deficit - numTokens',
+      },
+    ],
+  },
+  {
+    name: 'the blocks of a failed sequence can be found while a step still has it',
+    patches: [
+      { file: 'scheduler.js', find: /withdrawBlocks\(sequence, this\.#pool\);/, replace: '' },
+    ],
+  },
 ]

@@ -9,7 +9,7 @@ import { MockModel } from './mock-model.js'
 import type { SchedulerModules } from './patched-modules.js'
 import { checkPlan, checkTransitions } from './plan-checks.js'
 import { Random } from './random.js'
-import { StateChecks } from './state-checks.js'
+import { PassCounts, StateChecks } from './state-checks.js'
 import { type WatchedPool, watchedPoolClass } from './watched-pool.js'
 import { Workload } from './workload.js'
 
@@ -82,6 +82,7 @@ class Simulation {
   #scheduler!: Scheduler
   #model!: MockModel
   #checks!: StateChecks
+  #passes!: PassCounts
   /** In flight, oldest first. */
   #steps: Submitted[] = []
   /** No faults any more: everybody must end. */
@@ -117,6 +118,7 @@ class Simulation {
     this.#scheduler = new this.#modules.Scheduler(limits, this.#pool, buggify)
     this.#model = new MockModel(this.#pool, vocabSize, (id) => this.#clients.find(id))
     this.#checks = new StateChecks(limits)
+    this.#passes = new PassCounts()
     this.#steps = []
   }
 
@@ -188,8 +190,10 @@ class Simulation {
   /** false if nothing can be planned now. */
   #plan(): boolean {
     this.#tookSmallChunk = false
+    this.#passes.noteWaiting(this.#clients.live)
     const plan = this.#scheduler.schedule()
     if (plan === undefined) return false
+    this.#passes.noteAdmitted(plan.admitted)
     const { limits, stepMs } = this.#config
     const isTimed = limits.maxStepMs !== undefined && plan.numDecodes > 0
     this.counts.numSteps++

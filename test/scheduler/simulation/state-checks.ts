@@ -98,3 +98,37 @@ function checkWaiting(s: Sequence): void {
   const numHeld = s.numBlocks + s.numPlannedTokens + s.numComputedTokens + s.numPendingTokens
   if (numHeld > 0 || s.samplerSlot !== -1) fail(`the waiting sequence ${s.id} holds something`)
 }
+
+/** So many admissions of better priority in a row may pass over one that waits. */
+const maxPasses = 16
+
+/** Nobody starves: counts the admissions that passed over a priority. */
+export class PassCounts {
+  readonly #numPasses = new Map<number, number>()
+  readonly #waiting = new Set<number>()
+
+  /** Before a plan: the priorities of which somebody has waited since the last one. */
+  noteWaiting(live: ReadonlyMap<number, Life>): void {
+    this.#waiting.clear()
+    for (const { sequence, isWaiting } of live.values()) {
+      if (isWaiting && sequence.status === 'waiting') this.#waiting.add(sequence.priority)
+    }
+    for (const priority of this.#numPasses.keys()) {
+      if (!this.#waiting.has(priority)) this.#numPasses.delete(priority)
+    }
+  }
+
+  /** After it: those that were admitted, in order. */
+  noteAdmitted(admitted: readonly Sequence[]): void {
+    for (const { priority } of admitted) {
+      this.#numPasses.delete(priority)
+      for (const worse of this.#waiting) {
+        if (worse <= priority) continue
+        const numPasses = (this.#numPasses.get(worse) ?? 0) + 1
+        this.#numPasses.set(worse, numPasses)
+        // Several may have waited so long, and they go one after another.
+        if (numPasses > maxPasses + this.#waiting.size) fail(`priority ${worse} starves`)
+      }
+    }
+  }
+}

@@ -21,6 +21,8 @@ export interface WatchedPool extends BlockPool {
   compare(numHolders: Int32Array): void
   /** Blocks that twins took the place of and that nobody let go of yet. */
   readonly numReplaced: number
+  /** Published blocks that continue this one. */
+  numChildren(blockId: number): number
 }
 
 type Constructor = new (
@@ -155,6 +157,10 @@ function makeClass(Base: typeof BlockPool): Constructor {
       return this.#model.replaced.size
     }
 
+    numChildren(blockId: number): number {
+      return this.#model.numChildren[blockId]!
+    }
+
     override matchPrefix(
       tenant: number,
       tokenIds: Int32Array,
@@ -242,6 +248,14 @@ function makeClass(Base: typeof BlockPool): Constructor {
     override discard(blockId: number): void {
       super.discard(blockId)
       this.#letGo(blockId, this.#model.numChildren[blockId]! > 0)
+    }
+
+    override withdraw(blockId: number): boolean {
+      const isAlone = this.#model.refCounts[blockId] === 1
+      const isWithdrawn = super.withdraw(blockId)
+      if (isWithdrawn && !isAlone) fail(`block ${blockId} was withdrawn, and others hold it`)
+      if (isWithdrawn) this.#model.unpublish(blockId)
+      return isWithdrawn
     }
 
     override reset(): number {
