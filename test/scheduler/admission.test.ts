@@ -1,8 +1,10 @@
 import t from 'tap'
+import { takeTable } from '../../scheduler/admission.js'
 import { BlockPool } from '../../scheduler/block-pool.js'
 import { Scheduler } from '../../scheduler/scheduler.js'
 import type { Sequence } from '../../scheduler/sequence.js'
-import type { StepPlan } from '../../scheduler/step-plan.js'
+import { SequenceQueue } from '../../scheduler/sequence-queue.js'
+import { StepPlan } from '../../scheduler/step-plan.js'
 import {
   add,
   commit,
@@ -12,6 +14,7 @@ import {
   smallLimits,
   step,
 } from './simulation/drive.js'
+import { makeSequence } from './simulation/make-sequence.js'
 
 /** The pairs of blocks that a plan copies. */
 function copies(plan: StepPlan): number[][] {
@@ -244,4 +247,51 @@ t.test('what was evicted for another is not taken for what was found', async (t)
   const plan = scheduler.schedule()!
   t.ok(waiting.numCachedTokens < 8)
   commit(scheduler, plan)
+})
+
+t.test('a table is all blocks that the tokens ask for, or none', async (t) => {
+  const take = (numBlocks: number) => {
+    const sequence = makeSequence(1, { promptTokenIds: range(0, 11) })
+    const pool = new BlockPool(numBlocks, 2, 0)
+    const taken = takeTable(sequence, pool, new SequenceQueue(), new StepPlan(2), false)
+    return [taken, sequence.numBlocks, pool.numUsedBlocks]
+  }
+  t.same(take(5), ['no_room', 0, 0])
+  t.same(take(6), ['taken', 6, 6])
+})
+
+t.test('behind published blocks an equal prompt waits for the next one too', async (t) => {
+  const scheduler = createScheduler()
+  add(scheduler, 1, range(0, 23))
+  for (let i = 0; i < 2; i++) t.equal(step(scheduler), '1:8')
+  add(scheduler, 2, range(0, 23))
+  t.equal(step(scheduler), '1:7', 'four blocks are found, the fifth is being computed')
+  t.equal(step(scheduler), '1:1 2:3')
+})
+
+t.test('equal tokens behind another block are not waited for', async (t) => {
+  const scheduler = createScheduler({ maxTokensPerStep: 5 })
+  const [start, middle, end] = [range(0, 4), range(100, 4), range(200, 9)]
+  add(scheduler, 1, Int32Array.of(...start, ...range(300, 4), 9), { maxTokens: 1 })
+  for (let i = 0; i < 2; i++) step(scheduler)
+  add(scheduler, 2, Int32Array.of(...start, ...middle, ...end))
+  t.equal(step(scheduler), '2:5', 'its first two blocks are published')
+  add(scheduler, 3, Int32Array.of(...start, ...range(300, 4), ...end), { priority: -1 })
+  t.equal(step(scheduler), '3:5')
+})
+
+t.test('one block in 64, or what is begun of 64, is kept for those that run', async (t) => {
+  const take = (numBlocks: number, numRunning: number, numNeeded: number) => {
+    const running = new SequenceQueue()
+    for (let id = 2; id < 2 + numRunning; id++) running.pushBack(makeSequence(id))
+    const sequence = makeSequence(1, { promptTokenIds: range(0, 2 * numNeeded) })
+    const pool = new BlockPool(numBlocks, 2, 0)
+    return takeTable(sequence, pool, running, new StepPlan(2), false)
+  }
+  t.equal(take(64, 3, 63), 'taken')
+  t.equal(take(64, 3, 64), 'no_room')
+  t.equal(take(65, 3, 63), 'taken')
+  t.equal(take(65, 3, 64), 'no_room')
+  t.equal(take(65, 1, 64), 'taken', 'not more than one for each')
+  t.equal(take(65, 0, 65), 'taken')
 })

@@ -106,3 +106,43 @@ t.test('the seed changes where keys go, and the mix spreads', async (t) => {
   // 16 keys a bucket in the mean, standard deviation 4.
   t.ok(Math.max(...loads) < 45, `fullest bucket ${Math.max(...loads)}`)
 })
+
+t.test('checkIntegrity sees what was counted twice', async (t) => {
+  /** Can be made to believe that a block is not published. */
+  class Blind extends BlockHash {
+    hidden = -1
+    override has(blockId: number): boolean {
+      return blockId !== this.hidden && super.has(blockId)
+    }
+  }
+  const createTwice = (twice: (index: Blind) => void) => {
+    const index = new Blind(4, 4, 99)
+    index.insert(0, rootParent, 0, tokens, 0)
+    index.insert(1, 0, 0, tokens, 4)
+    index.checkIntegrity()
+    twice(index)
+    index.hidden = -1
+    return index
+  }
+  const child = createTwice((index) => {
+    index.hidden = 1
+    index.insert(1, 0, 0, tokens, 4)
+  })
+  t.throws(() => child.checkIntegrity(), /children of a block are miscounted; block: 0/)
+  const first = createTwice((index) => {
+    index.hidden = 0
+    index.insert(0, rootParent, 0, tokens, 0)
+  })
+  t.throws(() => first.checkIntegrity(), /published blocks are miscounted: 2/)
+})
+
+t.test('every negative 32-bit integer but the least is a root', async (t) => {
+  const index = new BlockHash(4, 4, 99)
+  const roots = [...Array.from({ length: 200 }, (_, i) => -1 - i), -(2 ** 30), -(2 ** 31) + 1]
+  for (const root of roots) {
+    index.insert(2, root, 0, tokens, 0)
+    if (index.find(root, 0, tokens, 0) !== 2 || index.rootOf(2) !== root) t.fail(`root ${root}`)
+    index.remove(2)
+  }
+  t.equal(index.numPublished, 0)
+})

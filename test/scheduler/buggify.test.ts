@@ -30,6 +30,20 @@ t.test('a preemption out of the blue happens twice a sequence', async (t) => {
   t.ok(sequences.every((s) => s.numPreemptions <= 2 && s.numOutputTokens === 4))
 })
 
+t.test('whoever was preempted out of the blue is not admitted in the same step', async (t) => {
+  const scheduler = stirred('preempt')
+  const alone = add(scheduler, 1, range(100, 3))
+  commit(scheduler, scheduler.schedule()!)
+  commit(scheduler, scheduler.schedule()!)
+  t.equal(alone.numPreemptions, 0, 'one that runs alone is left in peace')
+  const other = add(scheduler, 2, range(200, 3))
+  commit(scheduler, scheduler.schedule()!)
+  const plan = scheduler.schedule()!
+  t.equal(other.numPreemptions, 1)
+  t.same(plan.admitted, [])
+  commit(scheduler, plan)
+})
+
 t.test('a small chunk is one token, and nobody is admitted beside decodes', async (t) => {
   const scheduler = stirred('small_chunk', 'no_admission')
   add(scheduler, 1, range(0, 2))

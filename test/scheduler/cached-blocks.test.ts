@@ -46,6 +46,20 @@ t.test('who came above the share first goes first', async (t) => {
   t.equal(cached.firstToEvict, 0)
 })
 
+t.test('there may be as many tenants as blocks, again and again', async (t) => {
+  const cached = new CachedBlocks(3, 1)
+  for (const round of [10, 20, 30]) {
+    for (const id of [0, 1, 2]) cached.push(id, round + id)
+    cached.checkIntegrity()
+    t.same(
+      [0, 1, 2].map((id) => cached.countOf(round + id)),
+      [1, 1, 1],
+    )
+    for (const id of [0, 1, 2]) cached.remove(id)
+    t.equal(cached.countOf(round), 0)
+  }
+})
+
 t.test('checkIntegrity sees what one order has and the other has not', async (t) => {
   class Forgetful extends CachedBlocks {
     override get length(): number {

@@ -94,6 +94,27 @@ const damages: [string, RegExp, (parts: Parts) => void][] = [
     },
   ],
   [
+    'a waiting sequence with tokens of a step in flight',
+    /waiting sequence holds something: 3/,
+    ({ third }) => {
+      Object.assign(third, { numBlocks: 1, numPlannedTokens: 1 })
+    },
+  ],
+  [
+    'a waiting sequence with a token to come',
+    /waiting sequence holds something: 3/,
+    ({ third }) => {
+      Object.assign(third, { numComputedTokens: 1, numPendingTokens: 1 })
+    },
+  ],
+  [
+    'a waiting sequence with blocks and computed tokens',
+    /waiting sequence holds something: 3/,
+    ({ third }) => {
+      Object.assign(third, { numBlocks: 1, numComputedTokens: 1 })
+    },
+  ],
+  [
     'a waiting sequence with a slot',
     /waiting sequence holds something: 3/,
     ({ third }) => {

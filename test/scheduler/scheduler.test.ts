@@ -1,5 +1,15 @@
 import t from 'tap'
-import { add, commit, createScheduler, describe, range, step } from './simulation/drive.js'
+import { BlockPool } from '../../scheduler/block-pool.js'
+import { Scheduler } from '../../scheduler/scheduler.js'
+import {
+  add,
+  commit,
+  createScheduler,
+  describe,
+  range,
+  smallLimits,
+  step,
+} from './simulation/drive.js'
 
 t.test('limits are checked', async (t) => {
   t.throws(() => createScheduler({ maxSequences: 0 }), /maxSequences must be 1 or more: 0/)
@@ -15,6 +25,7 @@ t.test('what fits is what context and pool leave', async (t) => {
   t.ok(scheduler.canFit(19))
   t.notOk(scheduler.canFit(20))
   t.notOk(scheduler.canFit(0))
+  t.ok(scheduler.canFit(1))
   t.equal(createScheduler({ numBlocks: 4 }).maxTokensFor(15), 1)
 })
 
@@ -244,4 +255,38 @@ t.test('stats count', async (t) => {
     numPrefixHitTokens: 0,
     numQueueTimeouts: 0,
   })
+})
+
+t.test('it is noticed when nobody can run, and nothing in flight would change that', async (t) => {
+  const pool = new BlockPool(smallLimits.numBlocks, smallLimits.blockSize, 0)
+  const scheduler = new Scheduler(smallLimits, pool)
+  while (pool.take() !== -1);
+  add(scheduler, 1, range(0, 3))
+  t.throws(() => scheduler.schedule(), /no sequence could run, of: 1/)
+})
+
+t.test('a plan has the outcomes of its own step alone', async (t) => {
+  const scheduler = createScheduler()
+  add(scheduler, 1, range(0, 2), { maxTokens: 2 })
+  add(scheduler, 2, range(100, 2))
+  const counts = []
+  for (let plan = scheduler.schedule(); plan !== undefined; plan = scheduler.schedule()) {
+    commit(scheduler, plan)
+    counts.push(plan.outcomes.length)
+  }
+  t.same(counts, [2, 2, 1, 1])
+})
+
+t.test('checkIntegrity looks at what the scheduler keeps', async (t) => {
+  const scheduler = createScheduler()
+  add(scheduler, 1, range(0, 2)).numBlocks = 1
+  t.throws(() => scheduler.checkIntegrity(), /waiting sequence holds something: 1/)
+})
+
+t.test('a group is its own choices and nobody behind them', async (t) => {
+  const scheduler = createScheduler()
+  add(scheduler, 1, range(0, 2), { numChoices: 2 })
+  const other = add(scheduler, 3, range(100, 2))
+  t.equal(scheduler.abortGroup(1, 2), 2)
+  t.equal(other.status, 'waiting')
 })

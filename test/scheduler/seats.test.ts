@@ -45,6 +45,7 @@ t.test('with a step in flight a seat goes back behind it', async (t) => {
   const { pool, steps, seats, seat } = createSeats()
   const sequence = seat(1)
   sequence.lastStep = 1
+  sequence.numPendingTokens = 1
   const plan = steps.prepare()
   steps.launch()
   seats.leave(sequence)
@@ -54,7 +55,7 @@ t.test('with a step in flight a seat goes back behind it', async (t) => {
   seats.checkAccounting()
   steps.land(plan, pool)
   seats.giveBackLeft()
-  t.match(sequence, { samplerSlot: -1, numBlocks: 0 })
+  t.match(sequence, { samplerSlot: -1, numBlocks: 0, numPendingTokens: 0 })
   seats.checkAccounting()
 })
 

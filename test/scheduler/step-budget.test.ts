@@ -88,3 +88,47 @@ t.test('a step that took too long is answered at once', async (t) => {
   budget.observe(1, 0, 400)
   t.ok(budget.chunkTokens(1) >= minChunkTokens)
 })
+
+// All by hand: 16 decodes are a unit and so are 16 tokens; a prediction is off by `error`, of which
+// half is learnt, shared out by 1 + units of decodes squared + units of tokens squared.
+t.test('what a step teaches is shared out among base, decodes and tokens', async (t) => {
+  t.equal(minChunkTokens, 16)
+  const budget = new StepBudget(120)
+  // The first chunk is believed whole: 102 / (1 + 1 + 100) = 1, so base 1, decodes 1, tokens 10.
+  budget.observe(16, 160, 102)
+  t.equal(budget.chunkTokens(16), 169, '(108 - 2) / 10 units')
+  // 4 too long: 0.5 * 4 / (1 + 1) = 1, so base 2, decodes 2.
+  budget.observe(16, 0, 6)
+  t.equal(budget.chunkTokens(16), 166, '(108 - 4) / 10 units')
+  t.equal(budget.chunkTokens(32), 163, '(108 - 6) / 10 units')
+  // 0.5 * 128 / (1 + 1) = 32, so base and decodes 33 more: too long, but not because of a chunk.
+  const slow = new StepBudget(120)
+  slow.observe(16, 160, 102)
+  slow.observe(16, 0, 130)
+  t.equal(slow.chunkTokens(16), 67, '(108 - 66) / 10 units')
+  // 0.5 * 80 / (1 + 100) = 0.396: longer than was promised, but there was nobody to promise it to.
+  const lonely = new StepBudget(120)
+  lonely.observe(16, 160, 102)
+  lonely.observe(0, 160, 181)
+  t.equal(lonely.chunkTokens(16), 121, '(108 - 2.396) / 13.96 units')
+  // Twice the time: what fits is half of it, and less than the model would allow.
+  budget.observe(16, 160, 240)
+  t.equal(budget.chunkTokens(16), 80)
+})
+
+t.test('no time is negative', async (t) => {
+  const budget = new StepBudget(200)
+  // 0.5 * 101 / (1 + 100) = 0.5, so base 0.5, decodes 5.
+  budget.observe(160, 0, 101)
+  // 0.5 * -5.5 / (1 + 1) = -1.375, so decodes 3.625, and base not -0.875.
+  budget.observe(16, 0, 0)
+  // 101 / (1 + 100) = 1, so base 1, tokens 10.
+  budget.observe(0, 160, 101)
+  t.equal(budget.chunkTokens(16), 280, '(180 - 1 - 3.625) / 10 units')
+})
+
+t.test('until a chunk was measured its cost is not guessed at', async (t) => {
+  const budget = new StepBudget(10)
+  for (let i = 0; i < 5; i++) budget.observe(16, 0, 500)
+  t.equal(budget.chunkTokens(16), 4 * minChunkTokens)
+})

@@ -82,3 +82,12 @@ t.test('outcomes are the same objects at each step', async (t) => {
   plan.sealOutcomes()
   t.equal(plan.outcomes[1], second, 'also those that were not needed in between')
 })
+
+t.test('a new plan is empty', async (t) => {
+  const plan = new StepPlan(4)
+  plan.seal()
+  plan.sealOutcomes()
+  const counts = { stepNumber: 0, numTokens: 0, numDecodes: 0, numBlockCopies: 0, numAdmitted: 0 }
+  t.match(plan, counts)
+  t.same([plan.rows, plan.admitted, plan.outcomes], [[], [], []])
+})

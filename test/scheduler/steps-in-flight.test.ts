@@ -79,3 +79,7 @@ t.test('the last step is described', async (t) => {
     durationMs: 2.5,
   })
 })
+
+t.test('before the first commit there is no last step', async (t) => {
+  t.same(Object.values(new StepsInFlight(2, 4).last), [0, 0, 0, 0, 0, 0])
+})

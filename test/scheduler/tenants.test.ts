@@ -48,6 +48,8 @@ t.test('the greediest has more than its share, and most', async (t) => {
   t.equal(tenants.findGreediest(8), undefined, 'half each')
   run(3, 5)
   t.equal(tenants.findGreediest(8)?.tenant, 3)
+  run(2, 6)
+  t.equal(tenants.findGreediest(8)?.tenant, 2, 'though the last one has too many as well')
   for (const tenant of [1, 2, 3, 4]) run(tenant, 1)
   t.equal(tenants.findGreediest(2), undefined, 'one is never too many')
 })

@@ -157,3 +157,36 @@ t.test('a sequence that is not in line cannot leave it', async (t) => {
   const { line } = createLine()
   t.throws(() => line.remove(makeSequence(5)), /left a line it is not in: 5/)
 })
+
+t.test('the next priority is passed over like any worse one', async (t) => {
+  const { add, admit } = createLine()
+  for (let id = 100; id < 120; id++) add(id)
+  add(1, { priority: 1 })
+  const ids = Array.from({ length: maxPasses + 1 }, () => admit())
+  t.equal(ids.indexOf(1), maxPasses)
+})
+
+t.test('whoever is kept first gets the least that its turn lasts by', async (t) => {
+  const { line, add } = createLine()
+  const first = add(1)
+  for (const [deficit, kept] of [
+    [-30, 1],
+    [0, 1],
+    [4, 4],
+  ] as const) {
+    first.account.deficit = deficit
+    line.keepFirst(first)
+    t.equal(first.account.deficit, kept)
+  }
+})
+
+t.test('those that were passed over are forgotten when they leave', async (t) => {
+  const { line, add, admit } = createLine()
+  add(1, { tenant: 1 })
+  const second = add(2, { tenant: 1 })
+  t.equal(admit(), 1)
+  for (let id = 10; id < 15; id++) add(id, { tenant: id })
+  t.same([admit(), admit()], [10, 11])
+  line.remove(second)
+  line.checkIntegrity()
+})
