@@ -134,6 +134,12 @@ async function main() {
   const counted = eligible.filter((mutant) => !mutant.isEquivalent)
   const mutants = options.all ? counted : counted.slice(0, Number(options.sample))
   const numEquivalent = eligible.length - counted.length
+  if (mutants.length === 0) {
+    throw new Error(
+      `Nothing to judge: --sample ${options.sample}, --file ${options.file ?? 'any'}. ` +
+        'The sample must be 1 or more, the file a source without its folder and .ts: --file seats',
+    )
+  }
   const count = `${mutants.length} of ${counted.length} mutants, seed ${seed}`
   process.stdout.write(`${count}; ${numEquivalent} more are known to be equivalent\n`)
   if (options.list) {
