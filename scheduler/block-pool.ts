@@ -195,17 +195,6 @@ export class BlockPool {
   }
 
   /**
-   * Like `release`, but what the block holds is not to be trusted: when its last holder gives it
-   * up, it is not kept for reuse, unless another block that is kept continues it.
-   */
-  discard(blockId: number): void {
-    if (!this.#unhold(blockId)) return
-    if (!this.#published.has(blockId)) this.#free.pushFront(blockId)
-    else if (this.#published.numChildren(blockId) > 0) this.#cache(blockId)
-    else this.#forget(blockId)
-  }
-
-  /**
    * Takes a published block that one table holds out of the reach of look-ups; it stays held. false
    * if others hold it or continue it: for them it was right.
    */

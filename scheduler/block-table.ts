@@ -49,14 +49,10 @@ export function withdrawBlocks(sequence: Sequence, pool: BlockPool): void {
   }
 }
 
-/** Lets go of every block. What only a suspect sequence computed is not kept for reuse. */
+/** Lets go of every block. */
 export function releaseTable(sequence: Sequence, pool: BlockPool): void {
   // From the end, so that the deepest block of a chain is evicted first.
-  for (let i = sequence.numBlocks - 1; i >= 0; i--) {
-    const blockId = sequence.blockTable[i]!
-    if (sequence.isSuspect) pool.discard(blockId)
-    else pool.release(blockId)
-  }
+  for (let i = sequence.numBlocks - 1; i >= 0; i--) pool.release(sequence.blockTable[i]!)
   sequence.numBlocks = 0
   sequence.numPublishedBlocks = 0
   sequence.numComputedTokens = 0

@@ -226,6 +226,7 @@ export class Scheduler {
     const numResults = sampledTokenIds.length
     assert(numResults >= numRows, 'a step was committed with too few results', numResults)
     this.#steps.land(plan, this.#pool, durationMs)
+    this.#withdrawFailed(plan, sampledTokenIds)
     for (let i = 0; i < numRows; i++) this.#commitRow(plan, plan.rows[i]!, sampledTokenIds[i]!)
     plan.sealOutcomes()
     this.#seats.giveBackLeft()
@@ -317,13 +318,19 @@ export class Scheduler {
     return true
   }
 
+  /** Before any row is committed, so that none takes a block over from one that failed. */
+  #withdrawFailed({ rows }: StepPlan, sampledTokenIds: Int32Array): void {
+    for (let i = 0; i < rows.length; i++) {
+      const { samples, sequence } = rows[i]!
+      if (samples && sampledTokenIds[i]! < 0) withdrawBlocks(sequence, this.#pool)
+    }
+  }
+
   #commitRow(plan: StepPlan, row: StepRow, sampledTokenId: number): void {
     const { sequence } = row
     // It ended while this step was in flight: what the step did for it is thrown away.
     if (sequence.status === 'finished') return
     if (row.samples && sampledTokenId < 0) {
-      sequence.isSuspect = true
-      withdrawBlocks(sequence, this.#pool)
       this.#finish(plan, sequence, -1, 'failed')
       return
     }

@@ -94,8 +94,6 @@ export class Sequence {
   numPreemptions = 0
   /** Prompts of better priority that went before its own while that was half computed. */
   numOvertakes = 0
-  /** Whether the model failed on it, so that what only it computed is not to be reused. */
-  isSuspect = false
 
   /** The newest step that reads or writes its blocks, and its row there. */
   lastStep = 0

@@ -96,6 +96,25 @@ t.test('nobody finds the blocks of a failed sequence while a step still has it',
   scheduler.checkIntegrity()
 })
 
+t.test("a block of a sequence that fails takes no twin's place in that commit", async (t) => {
+  const scheduler = createScheduler({ maxTokensPerStep: 16 })
+  const good = add(scheduler, 1, range(0, 4), { maxTokens: 8 })
+  commit(scheduler, plan(scheduler), 4)
+  for (const token of [5, 6]) commit(scheduler, plan(scheduler), token)
+  // The answer of 1 comes to be the prompt of 2, which is published one step earlier.
+  const failed = add(scheduler, 2, range(0, 9))
+  const computing = plan(scheduler)
+  t.equal(describe(computing), '1:1 2:5')
+  scheduler.commit(computing, Int32Array.of(7, 9))
+  t.same([good.numPublishedBlocks, failed.numPublishedBlocks], [1, 2])
+  const own = good.blockTable[1]
+  const failing = plan(scheduler)
+  scheduler.commit(failing, Int32Array.of(8, -1))
+  t.equal(good.numPublishedBlocks, 2)
+  t.equal(good.blockTable[1], own)
+  scheduler.checkIntegrity()
+})
+
 t.test('a failure with a step in flight ends alone', async (t) => {
   const scheduler = createScheduler(twoInFlight)
   add(scheduler, 1, range(0, 4))

@@ -201,8 +201,8 @@ export class MockModel implements BlockContents {
 
   /** What a failed sequence alone has computed is wrong, as far as the scheduler can know. */
   #spoil({ sequence, group }: Life): void {
-    // A sibling may copy its last block. Nobody looks at what failed after the client had left.
-    if (group.numChoices > 1 || sequence.status === 'finished') return
+    // A sibling may be about to copy its last block.
+    if (group.numChoices > 1) return
     let numSpoiled = 0
     for (let i = sequence.numBlocks - 1; i >= 0; i--) {
       const blockId = sequence.blockTable[i]!

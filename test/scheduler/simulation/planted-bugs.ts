@@ -171,16 +171,6 @@ export const plantedBugs: readonly PlantedBug[] = [
     ],
   },
   {
-    name: 'what a failed sequence computed is kept for reuse',
-    patches: [
-      {
-        file: 'block-table.js',
-        find: /if \(sequence\.isSuspect\)/,
-        replace: 'if (false)',
-      },
-    ],
-  },
-  {
     name: 'a protected sequence gets only the blocks of its prompt',
     patches: [
       {
@@ -333,7 +323,11 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: 'the blocks of a failed sequence can be found while a step still has it',
     patches: [
-      { file: 'scheduler.js', find: /withdrawBlocks\(sequence, this\.#pool\);/, replace: '' },
+      {
+        file: 'scheduler.js',
+        find: /this\.#withdrawFailed\(plan, sampledTokenIds\);/,
+        replace: '',
+      },
     ],
   },
 ]

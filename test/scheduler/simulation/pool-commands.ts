@@ -167,21 +167,30 @@ class Release implements PoolCommand {
 
   run(model: PoolModel, pool: BlockPool): void {
     const table = model.tables[this.#pick % model.tables.length]!
+    if (this.#isSuspect) this.#withdraw(model, pool, table)
     while (table.blockIds.length > 0) {
       const blockId = table.blockIds.pop()!
-      if (this.#isSuspect) pool.discard(blockId)
-      else pool.release(blockId)
-      const key = model.keyOfBlock(blockId)
-      if (model.numHolders(blockId) > 0 || key === undefined) continue
-      if (this.#isSuspect && !model.isContinued(key)) model.published.delete(key)
-      else model.cached.push(blockId)
+      pool.release(blockId)
+      const isKept = model.numHolders(blockId) === 0 && model.keyOfBlock(blockId) !== undefined
+      if (isKept) model.cached.push(blockId)
     }
     model.tables.splice(model.tables.indexOf(table), 1)
     compare(model, pool)
   }
 
+  #withdraw(model: PoolModel, pool: BlockPool, table: Table): void {
+    for (let i = table.numPublished - 1; i >= 0; i--) {
+      const blockId = table.blockIds[i]!
+      const key = model.keyOf(table, i)
+      const isOwn = model.numHolders(blockId) === 1 && !model.isContinued(key)
+      expectEqual(pool.withdraw(blockId), isOwn, 'whether a block was withdrawn')
+      if (!isOwn) return
+      model.published.delete(key)
+    }
+  }
+
   toString(): string {
-    return `${this.#isSuspect ? 'discard' : 'release'}(${this.#pick})`
+    return `${this.#isSuspect ? 'withdraw and release' : 'release'}(${this.#pick})`
   }
 }
 

@@ -242,18 +242,25 @@ function makeClass(Base: typeof BlockPool): Constructor {
 
     override release(blockId: number): void {
       super.release(blockId)
-      this.#letGo(blockId, this.#model.roots[blockId] === this.#model.root)
-    }
-
-    override discard(blockId: number): void {
-      super.discard(blockId)
-      this.#letGo(blockId, this.#model.numChildren[blockId]! > 0)
+      const model = this.#model
+      model.replaced.delete(blockId)
+      const refCount = --model.refCounts[blockId]!
+      if (refCount < 0) fail(`block ${blockId} was released that nobody holds`)
+      if (refCount > 0) return
+      const isPublished = model.isPublished[blockId] === 1
+      if (isPublished && model.roots[blockId] === model.root) {
+        model.addCached(blockId)
+        return
+      }
+      if (isPublished) model.unpublish(blockId)
+      this.contents.poison(blockId)
     }
 
     override withdraw(blockId: number): boolean {
-      const isAlone = this.#model.refCounts[blockId] === 1
+      const { refCounts, numChildren } = this.#model
+      const isAlone = refCounts[blockId] === 1 && numChildren[blockId] === 0
       const isWithdrawn = super.withdraw(blockId)
-      if (isWithdrawn && !isAlone) fail(`block ${blockId} was withdrawn, and others hold it`)
+      if (isWithdrawn !== isAlone) fail(`block ${blockId} was withdrawn: ${isWithdrawn}`)
       if (isWithdrawn) this.#model.unpublish(blockId)
       return isWithdrawn
     }
@@ -291,21 +298,6 @@ function makeClass(Base: typeof BlockPool): Constructor {
       if (cached.size !== this.numCachedBlocks) fail(`${this.numCachedBlocks} blocks are cached`)
       const numFree = numHolders.length - numUsed - cached.size
       if (numFree !== this.numFreeBlocks) fail(`${this.numFreeBlocks} blocks are free`)
-    }
-
-    #letGo(blockId: number, isKept: boolean): void {
-      const model = this.#model
-      model.replaced.delete(blockId)
-      const refCount = --model.refCounts[blockId]!
-      if (refCount < 0) fail(`block ${blockId} was released that nobody holds`)
-      if (refCount > 0) return
-      const isPublished = model.isPublished[blockId] === 1
-      if (isPublished && isKept) {
-        model.addCached(blockId)
-        return
-      }
-      if (isPublished) model.unpublish(blockId)
-      this.contents.poison(blockId)
     }
   }
 }
