@@ -295,3 +295,12 @@ t.test('one block in 64, or what is begun of 64, is kept for those that run', as
   t.equal(take(65, 1, 64), 'taken', 'not more than one for each')
   t.equal(take(65, 0, 65), 'taken')
 })
+
+t.test('the last block of a prompt is waited for when the prompt ends with it', async (t) => {
+  const scheduler = createScheduler()
+  add(scheduler, 1, range(0, 20))
+  for (let i = 0; i < 2; i++) t.equal(step(scheduler), '1:8')
+  add(scheduler, 2, range(0, 23))
+  t.equal(step(scheduler), '1:4')
+  t.equal(step(scheduler), '1:1 2:3')
+})

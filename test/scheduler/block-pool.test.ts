@@ -190,3 +190,16 @@ t.test('checkIntegrity sees a key under which nothing can be found', async (t) =
   const numHolders = Int32Array.of(1, 0)
   t.throws(() => pool.checkIntegrity(numHolders), /not found under its key; block: 0/)
 })
+
+t.test('a look-up goes no further than it is asked to', async (t) => {
+  const { pool, chain } = poolWithCachedChain(4)
+  const blockTable = new Int32Array(3).fill(-1)
+  t.equal(pool.matchPrefix(0, tokens, 2, blockTable), 2)
+  t.same([...blockTable], [...chain.slice(0, 2), -1])
+})
+
+t.test('checkAccounting sees that a block is missing', async (t) => {
+  const pool = new BlockPool(2, 2, 0)
+  Object.assign(pool, { numBlocks: 3 })
+  t.throws(() => pool.checkAccounting(), /do not add up: 2/)
+})

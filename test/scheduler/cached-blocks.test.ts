@@ -71,6 +71,14 @@ t.test('checkIntegrity sees what one order has and the other has not', async (t)
   t.throws(() => cached.checkIntegrity(), /the cached blocks are miscounted: 1/)
 })
 
+t.test('checkIntegrity sees a tenant that is above its share unnoticed', async (t) => {
+  const cached = new CachedBlocks(4, 2)
+  for (const blockId of [0, 1]) cached.push(blockId, 7)
+  cached.checkIntegrity()
+  Object.assign(cached, { share: 1 })
+  t.throws(() => cached.checkIntegrity(), /a share of the cache is miscounted: 7/)
+})
+
 t.test('behaves like a slow model under any commands', async (t) => {
   const share = 3
   const step = fc.tuple(fc.constantFrom('push', 'push', 'remove', 'evict'), fc.nat(11), fc.nat(3))

@@ -143,24 +143,26 @@ t.test('the worst priority is preempted first', async (t) => {
 
 t.test('who gets room stays first, though its tenant is in debt, and goes alone', async (t) => {
   const limits = { numBlocks: 16, maxSequences: 3, maxContextLen: 48, maxTokensPerStep: 48 }
-  const scheduler = createScheduler(limits)
-  const greedy = [1, 2].map((id) => add(scheduler, id, range(100 * id, 16), { maxTokens: 12 }))
-  const short = add(scheduler, 11, range(5000, 2), { tenant: 9, maxTokens: 3 })
-  step(scheduler)
-  const long = add(scheduler, 12, range(6000, 24), { tenant: 9 })
-  const next = add(scheduler, 13, range(7000, 2), { tenant: 9 })
-  while (short.status !== 'finished') t.equal(long.status, 'waiting', step(scheduler))
-  step(scheduler)
-  t.equal(long.status, 'waiting')
-  long.account.deficit = -40
-  for (const { account } of greedy) account.deficit = 0
-  t.equal(step(scheduler), '1:1 12:24')
-  t.match(
-    [...greedy, next],
-    [
-      { numPreemptions: 0, status: 'running' },
-      { numPreemptions: 1, status: 'waiting' },
-      { status: 'waiting' },
-    ],
-  )
+  for (const deficit of [-40, 30]) {
+    const scheduler = createScheduler(limits)
+    const greedy = [1, 2].map((id) => add(scheduler, id, range(100 * id, 16), { maxTokens: 12 }))
+    const short = add(scheduler, 11, range(5000, 2), { tenant: 9, maxTokens: 3 })
+    step(scheduler)
+    const long = add(scheduler, 12, range(6000, 24), { tenant: 9 })
+    const next = add(scheduler, 13, range(7000, 2), { tenant: 9 })
+    while (short.status !== 'finished') t.equal(long.status, 'waiting', step(scheduler))
+    step(scheduler)
+    t.equal(long.status, 'waiting')
+    long.account.deficit = deficit
+    for (const { account } of greedy) account.deficit = 0
+    t.equal(step(scheduler), '1:1 12:24')
+    t.match(
+      [...greedy, next],
+      [
+        { numPreemptions: 0, status: 'running' },
+        { numPreemptions: 1, status: 'waiting' },
+        { status: 'waiting' },
+      ],
+    )
+  }
 })

@@ -101,3 +101,16 @@ t.test('a slot that is lost is missed', async (t) => {
   seats.samplerSlots.takeFront()
   t.throws(() => seats.checkAccounting(), /sampler slots do not add up: 2/)
 })
+
+t.test('a seat without a sampler slot is none', async (t) => {
+  const { pool, steps, seats, seat } = createSeats()
+  const [first] = [seat(1), seat(2), seat(3)]
+  first.lastStep = 1
+  const plan = steps.prepare()
+  steps.launch()
+  seats.leave(first)
+  t.notOk(seats.hasFree, 'it is still counting tokens there')
+  steps.land(plan, pool)
+  seats.giveBackLeft()
+  t.ok(seats.hasFree)
+})

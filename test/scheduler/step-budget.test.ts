@@ -101,6 +101,10 @@ t.test('what a step teaches is shared out among base, decodes and tokens', async
   budget.observe(16, 0, 6)
   t.equal(budget.chunkTokens(16), 166, '(108 - 4) / 10 units')
   t.equal(budget.chunkTokens(32), 163, '(108 - 6) / 10 units')
+  // As long as was promised is not too long: 120 / 102 = 1.176, and the next chunk may be longer.
+  const exact = new StepBudget(120)
+  exact.observe(16, 160, 120)
+  t.equal(exact.chunkTokens(16), 143, '(108 - 2.353) / 11.76 units')
   // 0.5 * 128 / (1 + 1) = 32, so base and decodes 33 more: too long, but not because of a chunk.
   const slow = new StepBudget(120)
   slow.observe(16, 160, 102)
@@ -125,6 +129,21 @@ t.test('no time is negative', async (t) => {
   // 101 / (1 + 100) = 1, so base 1, tokens 10.
   budget.observe(0, 160, 101)
   t.equal(budget.chunkTokens(16), 280, '(180 - 1 - 3.625) / 10 units')
+})
+
+t.test('a step that takes no time takes back what was learnt, and no more', async (t) => {
+  const decodes = new StepBudget(200)
+  decodes.observe(0, 0, 200)
+  // 0.5 * -100 / (1 + 1) = -25, so base 75, and decodes not -25. Then base 76, tokens 10.
+  decodes.observe(16, 0, 0)
+  decodes.observe(0, 160, 176)
+  t.equal(decodes.chunkTokens(32), 166, '(180 - 76) / 10 units')
+  const tokens = new StepBudget(200)
+  tokens.observe(0, 0, 200)
+  // Believed whole: -100 / (1 + 1) = -50, so base 50, and tokens not -50. Then base 51, tokens 10.
+  tokens.observe(0, 16, 0)
+  tokens.observe(0, 160, 151)
+  t.equal(tokens.chunkTokens(16), 206, '(180 - 51) / 10 units')
 })
 
 t.test('until a chunk was measured its cost is not guessed at', async (t) => {

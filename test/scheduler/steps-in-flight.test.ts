@@ -83,3 +83,26 @@ t.test('the last step is described', async (t) => {
 t.test('before the first commit there is no last step', async (t) => {
   t.same(Object.values(new StepsInFlight(2, 4).last), [0, 0, 0, 0, 0, 0])
 })
+
+t.test('the last step is told by its rows and its time', async (t) => {
+  const pool = new BlockPool(8, 2, 0)
+  const steps = new StepsInFlight(1, 4)
+  const plan = steps.prepare()
+  plan.add(makeSequence(1), 1)
+  plan.numDecodes = 1
+  plan.add(makeSequence(2), 3)
+  plan.addAdmitted(makeSequence(2))
+  plan.addBlockCopy(4, 5)
+  plan.addBlockCopy(4, 6)
+  plan.seal()
+  steps.launch()
+  steps.land(plan, pool, 7.5)
+  t.same(steps.last, {
+    stepNumber: 1,
+    numDecodes: 1,
+    numPromptTokens: 3,
+    numAdmitted: 1,
+    numBlockCopies: 2,
+    durationMs: 7.5,
+  })
+})
