@@ -67,6 +67,9 @@ t.test('a removed block is not found, its neighbours in the bucket are', async (
   t.equal(index.find(rootParent, 1, tokens, 0), 1)
   t.equal(index.find(rootParent, 3, tokens, 0), 3)
   t.equal(index.find(rootParent, 7, tokens, 0), -1, 'equal hash, no such key')
+  for (const blockId of [2, 0, 4]) index.insert(blockId, rootParent, blockId, tokens, 0)
+  for (let i = 0; i < 5; i++) t.equal(index.find(rootParent, i, tokens, 0), i)
+  index.checkIntegrity()
 })
 
 t.test('what must not happen throws', async (t) => {

@@ -203,3 +203,9 @@ t.test('checkAccounting sees that a block is missing', async (t) => {
   Object.assign(pool, { numBlocks: 3 })
   t.throws(() => pool.checkAccounting(), /do not add up: 2/)
 })
+
+t.test('the smallest pool is one block of one token', async (t) => {
+  const pool = new BlockPool(1, 1, 0)
+  t.equal(pool.take(), 0)
+  t.equal(pool.take(), -1)
+})

@@ -29,7 +29,9 @@ t.test('a plan lists what was added since it was cleared', async (t) => {
   t.match(b, { numPlannedTokens: 5, numPendingTokens: 0, lastStep: 1, lastRow: 1 })
 
   const [row] = plan.rows
+  plan.numDecodes = 1
   plan.clear(3)
+  t.equal(plan.numDecodes, 0)
   plan.add(b, 4)
   plan.seal()
   t.equal(plan.rows.length, 1)

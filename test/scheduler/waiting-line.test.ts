@@ -190,3 +190,11 @@ t.test('those that were passed over are forgotten when they leave', async (t) =>
   line.remove(second)
   line.checkIntegrity()
 })
+
+t.test('a priority that had its admission is passed over as often again', async (t) => {
+  const { add, admit } = createLine()
+  for (let id = 100; id < 140; id++) add(id, { priority: -1 })
+  for (const id of [1, 2]) add(id)
+  const ids = Array.from({ length: 2 * maxPasses + 2 }, () => admit())
+  t.same([ids.indexOf(1), ids.indexOf(2)], [maxPasses, 2 * maxPasses + 1])
+})
