@@ -166,3 +166,17 @@ t.test('who gets room stays first, though its tenant is in debt, and goes alone'
     )
   }
 })
+
+t.test('nobody is preempted once there are exactly enough blocks', async (t) => {
+  const scheduler = createScheduler({ numBlocks: 4, maxContextLen: 16, maxTokensPerStep: 16 })
+  for (const [id, length] of [
+    [1, 4],
+    [2, 4],
+    [3, 2],
+  ] as const) {
+    add(scheduler, id, range(100 * id, length))
+  }
+  t.equal(step(scheduler), '1:4 2:4 3:2')
+  t.equal(step(scheduler), '1:1 2:1', 'two blocks are asked for, one was free and one given up')
+  t.equal(scheduler.stats.numPreemptions, 1)
+})
