@@ -6,8 +6,8 @@
 //   1. Before wait_for_inputs() it touches nothing that another kernel writes: only weights.
 //   2. Every block calls wait_for_inputs(), whether it has work or not. That call returns when the
 //      kernel before has ended; because that one waited too, all earlier ones have ended as well.
-//   3. let_next_start() comes after the inputs are staged where the next kernel copies ahead: its early
-//      copies would delay ours. Otherwise at any time: what the next one does early is only rule 1.
+//   3. let_next_start() comes after the inputs are staged where the next kernel copies ahead: its
+//      copies would delay ours. Elsewhere any time will do: what the next one does early is rule 1.
 //
 // Elsewhere both calls are nothing and kernels run one after the other.
 #pragma once
