@@ -324,7 +324,7 @@ class Layer {
                std::to_string(verdict.first_bad_column) + ": got " + std::to_string(verdict.got) +
                ", want " + std::to_string(verdict.want) + ";";
     }
-    // A float sum of thousands of products lies beside the exact one often enough to round elsewhere.
+    // A float sum of thousands of products rounds to a neighbour of the exact sum more often.
     const double share = k_ > 4096 ? 0.06 : 0.03;
     if (rounds_to_type(c) && count > 1000 && verdict.num_inexact > share * count) {
       fault += " " + std::to_string(100 * verdict.num_inexact / count) + "% not rounded once;";
