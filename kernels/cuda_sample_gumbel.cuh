@@ -1,13 +1,12 @@
 // The argmax of logit / temperature + gumbel over the tokens that the threads of a block look at.
 //
-// The exact score takes two logarithms in double. It is computed only for tokens whose score in
-// float comes within a margin of the best one in float, which is nearly always one token a block;
-// the margin is far above the float's error, so the pick is exactly the CPU's. A thread remembers
-// its best token only. If its second best comes within the margin of the block's best as well,
-// which happens once in a million rows, that is reported and the row is searched again.
+// The exact score takes two logarithms in double. Scores are computed in float instead, within
+// 1e-5, and the second best is remembered with the best: if the two are farther apart than the
+// error the best is the CPU's pick, and if not, which happens to one row in 20,000, the row is
+// searched again with exact scores for all that come near (cuda_sample_pick.cuh).
 //
-// The score in float is computed only where a token can still win: gumbel <= -log(1 - u), so with R
-// the largest logit seen and b the best score above R / T so far, 1 - u <= exp((logit - R) / T - b)
+// Even in float a token is scored only where it can still win: gumbel <= -log(1 - u), so with R the
+// largest logit seen and b the best score above R / T so far, 1 - u <= exp((logit - R) / T - b)
 // must hold.
 #pragma once
 
@@ -24,23 +23,31 @@ __device__ __forceinline__ float exp2_of(float x) {
   return y;
 }
 
-// Within 2e-5 of gumbel_of.
+__device__ __forceinline__ float log2_of(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// Within 5e-6 of gumbel_of.
 __device__ __forceinline__ float gumbel_near(std::uint32_t word) {
   constexpr float kLn2 = 0.693147181f;
-  const float v = (static_cast<float>(~word) + 0.5f) * 0x1p-32f;  // 1 - u
-  float minus_log_u;
-  if (v < 0.0625f) {
-    // Rounding u first would lose all digits of log(u) near 1.
-    minus_log_u = v * (1 + v * (1 / 2.0f + v * (1 / 3.0f + v * (1 / 4.0f + v * (1 / 5.0f)))));
-  } else {
-    minus_log_u = -kLn2 * __log2f((static_cast<float>(word) + 0.5f) * 0x1p-32f);
-  }
-  return -kLn2 * __log2f(minus_log_u);
+  // 1 - u, and -log(u) by its series where rounding u first would lose all digits.
+  const float v = (static_cast<float>(~word) + 0.5f) * 0x1p-32f;
+  const float series = v * (1 + v * (1 / 2.0f + v * (1 / 3.0f + v * (1 / 4.0f + v * (1 / 5.0f)))));
+  const float log_u = log2_of((static_cast<float>(word) + 0.5f) * 0x1p-32f);
+  return -kLn2 * log2_of(v < 0.0625f ? series : -kLn2 * log_u);
 }
 
 __device__ __forceinline__ double exact_score(float logit, float temperature, std::uint32_t word) {
   return rounded_sum(static_cast<double>(logit) / static_cast<double>(temperature),
                      gumbel_of(word));
+}
+
+// Scores this close may be in the other order, or equal, in double: twice the error of the float
+// score with room to spare, or at tiny temperatures the last bits of the double.
+__device__ __forceinline__ double score_margin(double score) {
+  return 5e-5 + fabs(score) * 0x1p-48;
 }
 
 // The noise of one row's tokens.
@@ -64,34 +71,12 @@ struct RowNoise {
   }
 };
 
-// Scores this close may be in the other order, or equal, in double: the error of the float score,
-// or at tiny temperatures the last bits of the double.
-__device__ __forceinline__ double score_margin(double magnitude) {
-  return 3e-4 + magnitude * 0x1p-48;
-}
-
-// What one block found.
-struct Pick {
-  double score;
-  int token;      // -1: none
-  bool is_close;  // another token's score could not be told from it
-};
-
-struct PickShared {
-  double bests[kNumWarps];
-  double scores[kNumThreads];
-  int tokens[kNumThreads];
-  int num_scores;
-};
-
 // One thread's best token so far. Scores are relative to reference / T, which the lanes of a warp
 // have in common.
 class GumbelSearch {
  public:
   __device__ __forceinline__ GumbelSearch(const RowPlan& plan, float reference)
-      : noise_(plan), inverse_temperature_(plan.inverse_temperature) {
-    refer_to(reference);
-  }
+      : noise_(plan), inverse_temperature_(plan.inverse_temperature), reference_(reference) {}
 
   // All lanes of the warp together. Quad j begins with token first_token_of(tile, j); -infinity
   // marks what is not to be considered.
@@ -103,58 +88,50 @@ class GumbelSearch {
     if (largest == -INFINITY) return;
     if (largest > reference_) refer_to(largest);
 #pragma unroll
-    for (int j = 0; j < kQuadsPerThread; ++j)
+    for (int j = 0; j < kQuadsPerThread; ++j) {
       consider_quad(values.quads[j], first_token_of(tile, j));
+    }
   }
 
   // One token by itself.
   __device__ __forceinline__ void consider(float logit, int token, std::uint32_t word) {
-    const float score = (logit - reference_) * inverse_temperature_ + gumbel_near(word);
+    const float score = score_of(logit, word);
     second_ = fmaxf(second_, fminf(best_, score));
     if (score > best_) {
       best_ = score;
       token_ = token;
-      logit_ = logit;
     }
   }
 
-  // Whether one token's score comes within the margin of, or above, a score in double.
+  // Whether one token's score may reach a score in double.
   __device__ __forceinline__ bool is_near(float logit, std::uint32_t word, float temperature,
                                           double score) const {
-    const float own = (logit - reference_) * inverse_temperature_ + gumbel_near(word);
-    return static_cast<double>(reference_) / temperature + own >= score - score_margin(fabs(score));
+    return base(temperature) + score_of(logit, word) >= score - score_margin(score);
   }
 
-  // The best of the block's threads, the same in all of them.
-  __device__ Pick pick(float temperature, PickShared& shared) const {
-    const double base = static_cast<double>(reference_) / temperature;
-    const double own = token_ < 0 ? -INFINITY : base + best_;
-    double best = own;
-#pragma unroll
-    for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
-      best = fmax(best, __shfl_xor_sync(0xffffffffu, best, offset));
-    }
-    __syncthreads();
-    if (threadIdx.x == 0) shared.num_scores = 0;
-    if (threadIdx.x % kWarpSize == 0) shared.bests[threadIdx.x / kWarpSize] = best;
-    __syncthreads();
-#pragma unroll
-    for (int warp = 0; warp < kNumWarps; ++warp) best = fmax(best, shared.bests[warp]);
-    const double least = best - score_margin(fabs(best));
-    if (token_ >= 0 && own >= least) {
-      const int i = atomicAdd(&shared.num_scores, 1);
-      shared.scores[i] = exact_score(logit_, temperature, noise_.word_of(token_));
-      shared.tokens[i] = token_;
-    }
-    Pick pick{-INFINITY, -1, false};
-    pick.is_close = __syncthreads_or(token_ >= 0 && base + second_ >= least) != 0;
-    for (int i = 0; i < shared.num_scores; ++i) {
-      keep_better(pick.score, pick.token, shared.scores[i], shared.tokens[i]);
-    }
-    return pick;
+  // Of the warp.
+  __device__ __forceinline__ Best best(float temperature) const {
+    const std::uint32_t key = key_of(best_);
+    const std::uint32_t largest = __reduce_max_sync(0xffffffffu, key);
+    const unsigned owners = __ballot_sync(0xffffffffu, key == largest);
+    const int owner = __ffs(static_cast<int>(owners)) - 1;
+    const int token = __shfl_sync(0xffffffffu, token_, owner);
+    const bool is_owner = static_cast<int>(threadIdx.x) % kWarpSize == owner;
+    const float second = warp_largest(is_owner ? second_ : best_);
+    if (token < 0) return Best::none();
+    const double from = base(temperature);
+    return {from + logit_of(largest), from + second, token};
   }
 
  private:
+  __device__ __forceinline__ double base(float temperature) const {
+    return static_cast<double>(reference_) / temperature;
+  }
+
+  __device__ __forceinline__ float score_of(float logit, std::uint32_t word) const {
+    return (logit - reference_) * inverse_temperature_ + gumbel_near(word);
+  }
+
   __device__ __forceinline__ void refer_to(float reference) {
     if (reference_ > -INFINITY) {
       const float shift = (reference_ - reference) * inverse_temperature_;
@@ -187,12 +164,11 @@ class GumbelSearch {
 
   RowNoise noise_;
   float inverse_temperature_;
-  float reference_ = -INFINITY;
+  float reference_;
   float best_ = -INFINITY;
   float second_ = -INFINITY;
   float bound_ = -INFINITY;  // the warp's best_, some time ago
   int token_ = -1;
-  float logit_ = 0;
 };
 
 }  // namespace cuda_sample_detail

@@ -20,9 +20,15 @@ struct WideSums {
   std::uint32_t high[kSize];
 
   __device__ __forceinline__ void add(int i, std::uint64_t amount) {
-    const std::uint32_t low_part = static_cast<std::uint32_t>(amount);
-    const std::uint32_t before = atomicAdd(&low[i], low_part);
-    const std::uint32_t carry = before + low_part < before ? 1 : 0;
+    add_high(i, amount, add_low(i, amount));
+  }
+  // In two steps, so that several additions can be under way.
+  __device__ __forceinline__ std::uint32_t add_low(int i, std::uint64_t amount) {
+    return atomicAdd(&low[i], static_cast<std::uint32_t>(amount));
+  }
+  __device__ __forceinline__ void add_high(int i, std::uint64_t amount, std::uint32_t low_before) {
+    const std::uint32_t carry =
+        low_before + static_cast<std::uint32_t>(amount) < low_before ? 1 : 0;
     const std::uint32_t high_part = static_cast<std::uint32_t>(amount >> 32) + carry;
     if (high_part != 0) atomicAdd(&high[i], high_part);
   }
@@ -38,26 +44,31 @@ struct SelectShared {
   WideSums<kNumDigits> sums;
   std::uint32_t counts[kNumDigits];
   std::uint64_t warp_sums[kNumWarps];
-  std::uint64_t highest[kNumWarps];
+  std::uint32_t lowest[kNumWarps];
+  std::uint32_t highest[kNumWarps];
   std::uint64_t target;
+  std::uint64_t found;
   int digit;  // -1: the whole is less than the target
   int num_members;
 };
 
 // Sum over this thread and those before it. All threads of the block together.
-__device__ inline std::uint64_t block_prefix_sum(std::uint64_t x,
-                                                 std::uint64_t (&warp_sums)[kNumWarps]) {
+template <class Sum>
+__device__ Sum block_prefix_sum(Sum x, std::uint64_t (&warp_sums)[kNumWarps]) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
 #pragma unroll
   for (int offset = 1; offset < kWarpSize; offset *= 2) {
-    const std::uint64_t before = __shfl_up_sync(0xffffffffu, x, offset);
+    const Sum before = __shfl_up_sync(0xffffffffu, x, offset);
     if (lane >= offset) x += before;
   }
   __syncthreads();
   if (lane == kWarpSize - 1) warp_sums[warp] = x;
   __syncthreads();
-  for (int i = 0; i < warp; ++i) x += warp_sums[i];
+#pragma unroll
+  for (int i = 0; i < kNumWarps - 1; ++i) {
+    if (i < warp) x += static_cast<Sum>(warp_sums[i]);
+  }
   return x;
 }
 
@@ -65,36 +76,39 @@ __device__ inline std::uint64_t block_prefix_sum(std::uint64_t x,
 __device__ inline std::uint64_t block_sum(std::uint64_t x, std::uint64_t (&warp_sums)[kNumWarps]) {
   block_prefix_sum(x, warp_sums);
   std::uint64_t sum = 0;
+#pragma unroll
   for (int i = 0; i < kNumWarps; ++i) sum += warp_sums[i];
   return sum;
 }
 
-// Smallest and largest rank of at least `floor`; the smallest is above the largest if none is.
+// How many of a rank's low bits differ among the ranks of at least `floor`; -1 if there are none.
+// `highest` becomes one of them.
 template <class Source>
-__device__ void rank_range(const Source& source, std::uint64_t floor, SelectShared& shared,
-                           std::uint64_t& lowest, std::uint64_t& highest) {
-  lowest = ~std::uint64_t{0};
+__device__ int num_open_bits_of(const Source& source, std::uint64_t floor, SelectShared& shared,
+                                std::uint32_t& highest) {
+  std::uint32_t lowest = ~0u;
   highest = 0;
+  bool is_empty = true;
   source.for_each([&](std::uint64_t rank) {
     if (rank < floor) return;
-    lowest = min(lowest, rank);
-    highest = max(highest, rank);
+    const std::uint32_t key = static_cast<std::uint32_t>(rank >> kIdBits);
+    lowest = min(lowest, key);
+    highest = max(highest, key);
+    is_empty = false;
   });
-#pragma unroll
-  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
-    lowest = min(lowest, __shfl_xor_sync(0xffffffffu, lowest, offset));
-    highest = max(highest, __shfl_xor_sync(0xffffffffu, highest, offset));
-  }
-  __syncthreads();
+  lowest = __reduce_min_sync(0xffffffffu, lowest);
+  highest = __reduce_max_sync(0xffffffffu, highest);
   if (threadIdx.x % kWarpSize == 0) {
-    shared.warp_sums[threadIdx.x / kWarpSize] = lowest;
+    shared.lowest[threadIdx.x / kWarpSize] = lowest;
     shared.highest[threadIdx.x / kWarpSize] = highest;
   }
-  __syncthreads();
+  if (__syncthreads_and(is_empty)) return -1;
+#pragma unroll
   for (int warp = 0; warp < kNumWarps; ++warp) {
-    lowest = min(lowest, shared.warp_sums[warp]);
+    lowest = min(lowest, shared.lowest[warp]);
     highest = max(highest, shared.highest[warp]);
   }
+  return kIdBits + 32 - __clz(static_cast<int>(lowest ^ highest));
 }
 
 // The rank where measure(rank), summed over the ranks of at least `floor` from the largest down,
@@ -104,30 +118,28 @@ __device__ void rank_range(const Source& source, std::uint64_t floor, SelectShar
 template <class Source, class Measure>
 __device__ std::uint64_t find_cut(const Source& source, std::uint64_t floor, Measure measure,
                                   std::uint64_t target, SelectShared& shared, int tolerance = 1) {
-  std::uint64_t lowest, highest;
-  rank_range(source, floor, shared, lowest, highest);
-  if (lowest > highest) return floor;
-  int num_open_bits = 64 - __clzll(static_cast<long long>(lowest ^ highest));
-  std::uint64_t prefix = highest >> num_open_bits;  // ranks have less than 64 bits
-  bool is_first = true;
-  for (;;) {
+  using Sum = typename Measure::Sum;
+  std::uint32_t highest;
+  int num_open_bits = num_open_bits_of(source, floor, shared, highest);
+  if (num_open_bits < 0) return floor;
+  std::uint64_t prefix = (static_cast<std::uint64_t>(highest) << kIdBits) >> num_open_bits;
+  for (bool is_first = true;; is_first = false) {
     const int shift = num_open_bits > kDigitBits ? num_open_bits - kDigitBits : 0;
-    const std::uint64_t mask = (std::uint64_t{1} << (num_open_bits - shift)) - 1;
-    __syncthreads();
+    const std::uint32_t mask = (1u << (num_open_bits - shift)) - 1;
     shared.sums.clear();
     shared.counts[threadIdx.x] = 0;
     if (threadIdx.x == 0) shared.digit = -1;
     __syncthreads();
     source.for_each([&](std::uint64_t rank) {
       if (rank < floor || rank >> num_open_bits != prefix) return;
-      const int digit = static_cast<int>(rank >> shift & mask);
+      const int digit = static_cast<int>(static_cast<std::uint32_t>(rank >> shift) & mask);
       shared.sums.add(digit, measure(rank));
       atomicAdd(&shared.counts[digit], 1u);
     });
     __syncthreads();
     const int digit = kNumDigits - 1 - static_cast<int>(threadIdx.x);
-    const std::uint64_t own = shared.sums.at(digit);
-    const std::uint64_t sum = block_prefix_sum(own, shared.warp_sums);
+    const Sum own = static_cast<Sum>(shared.sums.at(digit));
+    const Sum sum = block_prefix_sum(own, shared.warp_sums);
     if (sum >= target && sum - own < target) {
       shared.digit = digit;
       shared.target = target - (sum - own);
@@ -135,22 +147,23 @@ __device__ std::uint64_t find_cut(const Source& source, std::uint64_t floor, Mea
     }
     __syncthreads();
     if (is_first && shared.digit < 0) return floor;
-    is_first = false;
     target = shared.target;
     prefix = prefix << (num_open_bits - shift) | static_cast<std::uint64_t>(shared.digit);
     num_open_bits = shift;
+    const int num_members = shared.num_members;
     if (num_open_bits == 0) return prefix;
-    if (tolerance > 1 && shared.num_members <= tolerance) return prefix << num_open_bits;
-    if (shared.num_members == 1) break;
+    if (tolerance > 1 && num_members <= tolerance) return prefix << num_open_bits;
+    if (num_members == 1) break;
+    __syncthreads();
   }
   source.for_each([&](std::uint64_t rank) {
-    if (rank >= floor && rank >> num_open_bits == prefix) shared.target = rank;
+    if (rank >= floor && rank >> num_open_bits == prefix) shared.found = rank;
   });
   __syncthreads();
-  return shared.target;
+  return shared.found;
 }
 
-// ---- sources ----
+// ---- sources and measures ----
 
 // Ranks that a block has in shared memory.
 struct ListedRanks {
@@ -175,8 +188,7 @@ struct RowRanks {
   }
 };
 
-// The largest logits of a row's chunks. The rank is the key alone: equal ones are counted, but not
-// told apart.
+// The largest logits of a row's chunks. Equal ones are counted, but not told apart.
 struct ChunkRanks {
   const float* maxima;
   int size;
@@ -184,16 +196,18 @@ struct ChunkRanks {
   template <class Body>
   __device__ __forceinline__ void for_each(Body body) const {
     for (int i = static_cast<int>(threadIdx.x); i < size; i += kNumThreads) {
-      body(key_of(maxima[i]));
+      body(static_cast<std::uint64_t>(key_of(maxima[i])) << kIdBits);
     }
   }
 };
 
 struct CountOne {
+  using Sum = std::uint32_t;
   __device__ __forceinline__ std::uint64_t operator()(std::uint64_t) const { return 1; }
 };
 
 struct MassOf {
+  using Sum = std::uint64_t;
   float maximum;
   float inverse_temperature;
   __device__ __forceinline__ std::uint64_t operator()(std::uint64_t rank) const {

@@ -65,13 +65,14 @@ class Bench {
         floats_(6 * kMaxRows),
         ints_(6 * kMaxRows),
         seeds_(std::vector<std::uint32_t>(kMaxRows, 12345)),
-        counts_(std::vector<std::uint16_t>(static_cast<std::size_t>(kMaxRows) * kVocabSize, 0)),
-        bits_(std::vector<std::uint32_t>(static_cast<std::size_t>(kMaxRows) * kVocabSize / 32, 1)),
+        counts_(static_cast<std::size_t>(kMaxRows) * kVocabSize),
+        bits_(static_cast<std::size_t>(kMaxRows) * kVocabSize / 32),
         tokens_(kMaxRows),
         top_ids_(kMaxRows * kernels::kMaxTopLogprobs),
         logprobs_(kMaxRows),
         top_logprobs_(kMaxRows * kernels::kMaxTopLogprobs) {
     workspace_.clear();
+    set_history();
     for (int i = 0; i < kNumSets; ++i) {
       logits_.emplace_back(static_cast<std::size_t>(kMaxRows) * kVocabSize);
     }
@@ -104,6 +105,25 @@ class Bench {
   }
 
  private:
+  // Each row has seen a thousand tokens and written three hundred.
+  void set_history() {
+    std::mt19937 random(6);
+    std::vector<std::uint16_t> counts(counts_.size());
+    std::vector<std::uint32_t> bits(bits_.size());
+    for (int row = 0; row < kMaxRows; ++row) {
+      for (int i = 0; i < 300; ++i) {
+        ++counts[static_cast<std::size_t>(row) * kVocabSize + random() % kVocabSize];
+      }
+      for (int i = 0; i < 1000; ++i) {
+        const std::size_t token =
+            static_cast<std::size_t>(row) * kVocabSize + random() % kVocabSize;
+        bits[token / 32] |= 1u << token % 32;
+      }
+    }
+    counts_.upload(counts);
+    bits_.upload(bits);
+  }
+
   kernels::CudaSample make_op(const Case& c, int num_rows) {
     kernels::CudaSample op{};
     op.sampled_token_ids = tokens_.data();
