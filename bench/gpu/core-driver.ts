@@ -2,6 +2,7 @@ import { type StartedCore, startCore } from '../../engine/core/start-core.js'
 import { frameHeaderBytes } from '../../engine/frame-layout.js'
 import { decodeFromCore, stepFinish } from '../../engine/frames-from-core.js'
 import type { StartSpec, Submission } from '../../engine/frames-to-core.js'
+import { greedySubmission } from '../../engine/greedy-submission.js'
 import { openWeights } from '../../engine/model/open-model.js'
 
 export interface BenchJob {
@@ -121,29 +122,10 @@ export class CoreDriver {
 }
 
 function toSubmission(id: number, job: BenchJob): Submission {
-  return {
+  return greedySubmission(job.promptTokenIds, job.maxTokens, {
     id,
-    numChoices: 1,
-    tenant: 0,
-    priority: 0,
-    sampling: {
-      temperature: 0,
-      topP: 1,
-      topK: 0,
-      minP: 0,
-      repetitionPenalty: 1,
-      frequencyPenalty: 0,
-      presencePenalty: 0,
-      ...job.sampling,
-    },
-    seedLow: job.seed ?? 0,
-    seedHigh: 0,
-    maxTokens: job.maxTokens,
-    minTokens: 0,
     ignoreEos: true,
-    promptTokenIds: job.promptTokenIds,
-    stopTokenIds: new Int32Array(0),
-    biasTokenIds: new Int32Array(0),
-    biasValues: new Float32Array(0),
-  }
+    seedLow: job.seed ?? 0,
+    ...(job.sampling && { sampling: job.sampling }),
+  })
 }

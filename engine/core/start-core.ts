@@ -2,7 +2,8 @@ import { randomInt } from 'node:crypto'
 import { Scheduler } from '../../scheduler/scheduler.js'
 import { chooseDevice, chooseDtype, type Device } from '../device.js'
 import { type CoreReady, encodeLoading } from '../frames-from-core.js'
-import { maxStopTokens, type StartSpec, type Submission } from '../frames-to-core.js'
+import { maxStopTokens, type StartSpec } from '../frames-to-core.js'
+import { greedySubmission } from '../greedy-submission.js'
 import { type ModelWeights, openWeights } from '../model/open-model.js'
 import { maxLogitBiases } from '../sampling-params.js'
 import { type Addon, loadAddon, type NativeModel, type NativeModelSpec } from './addon.js'
@@ -186,7 +187,7 @@ async function warmUp(
   }
   const row = { sequence, start: 0, numTokens: 1, samples: true, sourceRow: -1 }
   const step = { rows: [row], blockCopies: new Int32Array(0), numBlockCopies: 0 }
-  const submissions = new Map([[0, greedySubmission(tokenIds)]])
+  const submissions = new Map([[0, greedySubmission(tokenIds, 1)]])
   let fastestMs = Number.POSITIVE_INFINITY
   for (let i = 0; i < numWarmUpSteps; i++) {
     const views = model.stepBatches[i % 2]!
@@ -206,31 +207,4 @@ function checkWarmUpToken(tokenId: number, vocabSize: number): void {
     'The model gives no usable numbers for a single token: its weights are damaged, or they ' +
       'belong to another config.',
   )
-}
-
-function greedySubmission(promptTokenIds: Int32Array): Submission {
-  return {
-    id: 0,
-    numChoices: 1,
-    tenant: 0,
-    priority: 0,
-    sampling: {
-      temperature: 0,
-      topP: 1,
-      topK: 0,
-      minP: 0,
-      repetitionPenalty: 1,
-      frequencyPenalty: 0,
-      presencePenalty: 0,
-    },
-    seedLow: 0,
-    seedHigh: 0,
-    maxTokens: 1,
-    minTokens: 0,
-    ignoreEos: false,
-    promptTokenIds,
-    stopTokenIds: new Int32Array(0),
-    biasTokenIds: new Int32Array(0),
-    biasValues: new Float32Array(0),
-  }
 }

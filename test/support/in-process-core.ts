@@ -1,6 +1,7 @@
 import { loadAddon, type NativeModel } from '../../engine/core/addon.js'
 import { packStepBatch } from '../../engine/core/step-batch.js'
 import type { Submission } from '../../engine/frames-to-core.js'
+import { greedySubmission } from '../../engine/greedy-submission.js'
 import type { ModelDescription } from '../../engine/model/model-description.js'
 import type { SchedulerLimits } from '../../scheduler/limits.js'
 import { Scheduler } from '../../scheduler/scheduler.js'
@@ -107,29 +108,12 @@ export class InProcessCore {
 }
 
 function toSubmission(id: number, job: Job): Submission {
-  return {
+  return greedySubmission(Int32Array.from(job.promptTokenIds), job.maxTokens, {
     id,
-    numChoices: 1,
     tenant: job.tenant ?? 0,
-    priority: 0,
-    promptTokenIds: Int32Array.from(job.promptTokenIds),
     stopTokenIds: Int32Array.from(job.stopTokenIds ?? []),
-    maxTokens: job.maxTokens,
-    minTokens: 0,
     ignoreEos: job.stopTokenIds === undefined,
-    sampling: {
-      temperature: 0,
-      topP: 1,
-      topK: 0,
-      minP: 0,
-      repetitionPenalty: 1,
-      frequencyPenalty: 0,
-      presencePenalty: 0,
-      ...job.sampling,
-    },
     seedLow: job.seed ?? 0,
-    seedHigh: 0,
-    biasTokenIds: new Int32Array(0),
-    biasValues: new Float32Array(0),
-  }
+    ...(job.sampling && { sampling: job.sampling }),
+  })
 }
