@@ -47,10 +47,10 @@ t.test('only two files know Node-API', async (t) => {
   t.strictSame(including.sort(), ['native/addon.cpp', 'native/model_handle.cpp'])
 })
 
-t.test('C++ files stay within 400 lines of 100 columns, CUDA files within 650', async (t) => {
+t.test('C++ files stay within 400 lines of 100 columns, CUDA files within 600', async (t) => {
   for (const path of matching(/\.(cpp|h|cu|cuh)$/)) {
     const lines = read(path).split('\n')
-    const maxLines = /\.cuh?$/.test(path) ? 650 : 400
+    const maxLines = /\.cuh?$/.test(path) ? 600 : 400
     t.ok(lines.length <= maxLines + 1, `${path}: ${lines.length} lines`)
     t.notOk(
       lines.find((line) => line.length > 100),
